@@ -1,0 +1,100 @@
+# unifeat: `make` lists what can be made. The second and third columns of a target's comment are its cost.
+
+PROFILE ?= laptop
+CORPORA ?=
+FROM ?=
+
+# The first Python that starts and is new enough; PYTHON=... chooses another.
+CHECK := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+	$$p -c '$(CHECK)' >/dev/null 2>&1 && echo $$p && break; done)
+
+# The active environment (conda's base is not for this, a deleted one neither), else .venv.
+ifneq ($(wildcard $(VIRTUAL_ENV)/bin/python),)
+ENV := $(VIRTUAL_ENV)
+else ifneq ($(filter-out base,$(CONDA_DEFAULT_ENV)),)
+ENV := $(CONDA_PREFIX)
+else
+ENV := .venv
+endif
+BIN := $(ENV)/bin
+STAMP := $(ENV)/unifeat.stamp
+# The stamp holds where this clone is and its requirements; when either differs, they are installed again.
+STATE := { pwd; cat requirements.lock; }
+
+.DEFAULT_GOAL := help
+.PHONY: help env lock figures test lint unit nbval lab notebooks clean install
+.NOTPARALLEL:
+
+help: ## This list |
+	@echo "make [target] [PROFILE=smoke|laptop|paper] [CORPORA=embedded|hub|files|folder] [FROM=NN]"
+	@echo
+	@awk -F '## *|[|]' 'BEGIN { f = "  %-10s %-70s %-12s %s\n"; printf f, "target", "what it does", "time", "disk" } \
+		/^[a-z]+:.*## / { split($$1, t, ":"); gsub(/^ +| +$$/, "", $$3); gsub(/^ +| +$$/, "", $$4); \
+		printf f, t[1], $$2, $$3, $$4 }' Makefile
+	@echo
+	@echo "  Times are of two CPU cores; a target that depends on the environment makes it first."
+
+env: ## Python packages, into the active environment or .venv | 1-2 min | 1.7 GB
+	@$(STATE) | cmp -s - "$(STAMP)" || $(MAKE) --no-print-directory install
+
+FAIL = { echo $(1) >&2; exit 2; }
+VENV = "$(PYTHON) cannot make a virtual environment; install its venv module (Debian: apt install python3-venv)."
+
+install:
+ifeq ($(ENV),.venv)
+	@test -n "$(PYTHON)" || $(call FAIL,"No Python 3.11 or newer is on the PATH; install one or name it: make PYTHON=...")
+	@"$(PYTHON)" -c '$(CHECK)' 2>/dev/null || $(call FAIL,"$(PYTHON) is older than Python 3.11 or does not start; name another: make PYTHON=...")
+	@"$(PYTHON)" -m venv .venv || $(call FAIL,$(VENV))
+else
+	@"$(BIN)/python" -c '$(CHECK)' 2>/dev/null || $(call FAIL,"The active environment $(ENV) has a Python older than 3.11; deactivate it and try again.")
+endif
+	@echo "Installing the pinned packages into $(ENV) ..."
+	@quiet=-q; test -t 1 && quiet=; \
+	"$(BIN)/python" -m pip install --no-compile --disable-pip-version-check $$quiet -r requirements.lock && \
+	"$(BIN)/python" -m pip install --no-build-isolation --disable-pip-version-check -q --no-deps -e . || \
+	$(call FAIL,"Installing failed for the reason above; see to network and disk space and run the command again.")
+	@$(STATE) > "$(STAMP)"
+
+lock: ## Write requirements.lock anew from pyproject.toml | 1 min | 50 MB
+	"$(PYTHON)" -m venv build/lock
+	build/lock/bin/pip install -q pip-tools
+	build/lock/bin/pip-compile --quiet --upgrade --allow-unsafe --extra test --strip-extras --no-header \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+		--annotation-style line --output-file build/requirements.txt pyproject.toml
+	{ sed -n '/^#/p' requirements.lock; \
+	sed -e '/^#/d' -e '/^$$/d' -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton=/d' \
+		-e 's/^\(torch==[0-9.]*\)+[a-z0-9]*/\1/' -e 's/ (pyproject.toml)//' build/requirements.txt; } > build/requirements.lock
+	mv build/requirements.lock requirements.lock
+
+figures: env ## Run the notebooks and regenerate every figure | 15 min | 1 GB
+	@"$(BIN)/python" -m unifeat figures --profile "$(PROFILE)" --corpora "$(CORPORA)" --from "$(FROM)"
+
+test: lint unit ## All that CI checks: style, tests, the figures and notebooks in small | 8 min | 300 MB
+	@$(MAKE) --no-print-directory figures PROFILE=smoke CORPORA= FROM=
+	@$(SUMS) > build/smoke.sums
+	@$(MAKE) --no-print-directory nbval
+	@$(SUMS) | cmp -s - build/smoke.sums || $(call FAIL,"Running the notebooks a second time changed figures/smoke.")
+
+SUMS := find figures/smoke -type f -exec cksum {} + | sort
+
+lint: env ## Style of code and notebooks | 1 s |
+	@"$(BIN)/ruff" check .
+
+unit: env ## Unit tests and doctests | 3 min |
+	@"$(BIN)/python" -m pytest -q --doctest-modules
+
+nbval: env ## Every notebook executed and checked by nbval, small | 1 min |
+	@UNIFEAT_PROFILE=smoke UNIFEAT_CORPORA= "$(BIN)/python" -m pytest -q --nbval-lax --nbval-current-env \
+		--nbval-cell-timeout 600 notebooks
+
+lab: env ## JupyterLab on the notebooks |
+	@PYTHONWARNINGS="ignore:IProgress not found" "$(BIN)/jupyter-lab" --notebook-dir=notebooks
+
+notebooks: ## Refresh the committed notebooks from a laptop run | 1 min |
+	@$(MAKE) --no-print-directory figures PROFILE=laptop CORPORA= FROM=
+	@"$(BIN)/python" -m unifeat strip --profile laptop
+
+clean: ## Remove all that can be rebuilt: build/, .venv, caches | 1 s |
+	rm -rf build .venv .pytest_cache .ruff_cache .hypothesis figures/smoke unifeat.egg-info
+	find unifeat tests notebooks benchmarks -name __pycache__ -o -name .ipynb_checkpoints 2>/dev/null | xargs rm -rf

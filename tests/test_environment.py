@@ -1,0 +1,136 @@
+"""environment.yml, requirements.lock, pyproject.toml and the Makefile tell the same story."""
+
+import os
+import re
+import subprocess
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+CHOSEN = ["jupyterlab", "papermill", "torch", "transformer-lens",
+          "datasets", "matplotlib", "seaborn", "nbval"]
+
+
+def direct() -> list[Requirement]:
+    extras = [line for lines in PROJECT["optional-dependencies"].values() for line in lines]
+    return [Requirement(line) for line in PROJECT["dependencies"] + extras]
+
+
+def lock() -> dict[str, str]:
+    """Pinned version by canonical name; every line that is no comment is name==version."""
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    pins = [line.split("#")[0].strip() for line in lines]
+    matches = [re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.]+)", pin) for pin in pins if pin]
+    assert all(matches)
+    return {canonicalize_name(match[1]): match[2] for match in matches}
+
+
+def test_the_lock_pins_every_direct_dependency_within_its_bounds():
+    pins = lock()
+    for requirement in direct():
+        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
+
+
+def test_the_chosen_packages_are_direct_dependencies_and_torch_is_exact():
+    names = {canonicalize_name(requirement.name) for requirement in direct()}
+    assert set(CHOSEN) <= names
+    assert "torch==2.13.0" in PROJECT["dependencies"]
+    assert lock()["torch"] == "2.13.0"
+
+
+def test_the_lock_names_no_cuda_package_and_no_index():
+    assert not [name for name in lock() if name.startswith(("nvidia", "cuda", "triton"))]
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert "://" not in text and not re.search(r"^\s*-", text, re.MULTILINE)
+
+
+def test_the_conda_environment_installs_the_lock_and_this_package_on_a_supported_python():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    plain = [item for item in environment["dependencies"] if isinstance(item, str)]
+    python = next(item for item in plain if item.startswith("python"))
+    assert environment["name"] == PROJECT["name"] and "pip" in plain
+    assert Version(python.split("=")[-1]) in SpecifierSet(PROJECT["requires-python"])
+    assert environment["dependencies"][-1] == {"pip": ["-r requirements.lock", "-e ."]}
+
+
+def test_this_environment_is_the_locked_one():
+    pins = lock()
+    found = {name: version(name).split("+")[0] for name in CHOSEN}
+    assert found == {name: pins[name] for name in CHOSEN}, "run 'make env'"
+
+
+def make(*arguments, **variables) -> subprocess.CompletedProcess:
+    """Make as in a shell in which no environment is active."""
+    hidden = {"VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS",
+              "PYTHON", "PROFILE", "CORPORA", "FROM"}
+    variables |= {key: value for key, value in os.environ.items() if key not in hidden}
+    return subprocess.run(["make", *arguments], cwd=ROOT, env=variables, capture_output=True, text=True)
+
+
+def test_make_alone_lists_every_target_with_what_it_does():
+    targets = set(re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[1].split()) - {"install"}
+    listed = {line.split()[0] for line in make().stdout.splitlines() if re.match(r"  [a-z]+  +[A-Z]", line)}
+    assert listed == targets
+    assert make("help").stdout == make().stdout
+
+
+@pytest.fixture
+def old_python(tmp_path):
+    script = tmp_path / "bin" / "python"
+    script.parent.mkdir()
+    script.write_text("#!/bin/sh\nexit 1\n")
+    script.chmod(0o755)
+    return script
+
+
+def first_line(result: subprocess.CompletedProcess) -> str:
+    assert result.returncode == 2 and not result.stdout
+    return result.stderr.splitlines()[0]
+
+
+def test_a_python_that_is_too_old_is_one_sentence(old_python):
+    line = first_line(make("install", f"PYTHON={old_python}"))
+    assert line == f"{old_python} is older than Python 3.11 or does not start; name another: make PYTHON=..."
+
+
+def test_no_python_at_all_is_one_sentence():
+    assert first_line(make("install", "PYTHON=")).startswith("No Python 3.11 or newer is on the PATH;")
+
+
+def test_an_active_environment_that_is_too_old_is_one_sentence(old_python):
+    line = first_line(make("install", VIRTUAL_ENV=str(old_python.parent.parent)))
+    assert line.startswith("The active environment ") and "older than 3.11" in line
+
+
+def test_the_active_environment_is_used_but_neither_condas_base_nor_a_deleted_one(old_python):
+    active = old_python.parent.parent
+
+    def used(**variables):
+        return re.search(r'"([^"]*)/unifeat.stamp"', make("-n", "env", **variables).stdout)[1]
+
+    assert used() == ".venv"
+    assert used(VIRTUAL_ENV=str(active)) == str(active)
+    assert used(VIRTUAL_ENV=str(active / "gone")) == ".venv"
+    assert used(CONDA_PREFIX="/opt/conda", CONDA_DEFAULT_ENV="base") == ".venv"
+    assert used(CONDA_PREFIX="/opt/conda/envs/uf", CONDA_DEFAULT_ENV="uf") == "/opt/conda/envs/uf"
+
+
+def test_environment_is_installed_again_only_when_the_lock_or_the_place_differs(old_python):
+    active = old_python.parent.parent
+    stamp = active / "unifeat.stamp"
+    text = f"{ROOT}\n" + (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    stamp.write_text(text, encoding="utf-8")
+    result = make("env", VIRTUAL_ENV=str(active))
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    stamp.write_text(text + "x==1\n", encoding="utf-8")
+    assert "older than 3.11" in make("env", VIRTUAL_ENV=str(active)).stderr

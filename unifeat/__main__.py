@@ -1,0 +1,137 @@
+"""`python -m unifeat figures` runs the notebooks; `python -m unifeat strip` refreshes the committed ones."""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from unifeat import paths, profiles, runner
+from unifeat.errors import UnifeatError
+from unifeat.runner import NotebookError
+from unifeat.strip import strip_notebook
+
+FIGURES = ("corpora", "loss_curves", "domain_matrix", "fig5_merge_sweep", "sae_card", "fig1_design",
+           "fig2_flow", "ladder", "fig3_universal", "fig4_vanished")
+TABLES = {  # columns in their order
+    "models": "model,domain,split,tokens,bytes,loss_nats,accuracy,bits_per_byte",
+    "merge_sweep": "method,t,domain,loss_nats,accuracy",
+    "saes": "model,kind,seed,arm,width,l0,fvu,ce_recovered_mean,ce_recovered_zero,dead_share,live",
+    "persistence": ("arm,parent,child,side,rule,tau,n_parent,n_child,"
+                    "observed,ci_low,ci_high,ceiling,null,excess"),
+    "flow": "source,target,kind,features,share",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status: 0 done, 1 a notebook failed, 2 bad input (one sentence each), 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "figures":
+            return figures(options.profile, options.corpora, options.start)
+        return strip(options.profile)
+    except UnifeatError as error:
+        print(error, file=sys.stderr)
+        return 1 if isinstance(error, NotebookError) else 2
+    except KeyboardInterrupt:
+        print("\nInterrupted; run the same command again and it continues where it stopped.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m unifeat", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("figures", help="execute the notebooks in order and regenerate every figure")
+    run.add_argument("--profile", default="laptop", help="smoke, laptop (default), paper, or a .toml file")
+    run.add_argument("--corpora", default="", help="embedded, hub, files, or a folder of yours")
+    run.add_argument("--from", dest="start", default="", metavar="NN", help="first notebook to run")
+    clean = commands.add_parser("strip", help="copy executed notebooks over notebooks/, fit to commit")
+    clean.add_argument("--profile", default="laptop", help="whose executed notebooks (default: laptop)")
+    return parser
+
+
+def figures(profile: str, corpora: str, start: str) -> int:
+    """Execute the notebooks from number `start` on, a line for each, and check that every figure is there.
+
+    Raises:
+        UnifeatError: unknown profile, corpora or start.
+        NotebookError: a cell failed, or a figure or table is missing at the end.
+    """
+    profile, corpora = check_arguments(profile, corpora)
+    notebooks = runner.find_notebooks(paths.ROOT / "notebooks", start)
+    os.environ.update(UNIFEAT_PROFILE=profile, UNIFEAT_CORPORA=corpora)
+    folder, began = paths.figures(profile, corpora), time.perf_counter()
+    outcomes = runner.run_notebooks(notebooks, executed(profile, corpora),
+                                    dict(PROFILE=profile, CORPORA=corpora), _print)
+    saved = {name for outcome in outcomes for name in outcome.saved} if not start else set(FIGURES)
+    check_figures(folder, saved)
+    where = paths.relative(folder)
+    print(f"{len(FIGURES)} figures are in {where}/, their numbers in {where}/data/ "
+          f"({time.perf_counter() - began:.0f} s in all).")
+    return 0
+
+
+def strip(profile: str) -> int:
+    """Copy the executed notebooks of `profile` over those in notebooks/, without traces of the run."""
+    for path in runner.find_notebooks(paths.ROOT / "notebooks"):
+        strip_notebook(executed(profile, "") / path.name, path, paths.ROOT)
+        print(f"notebooks/{path.name}")
+    return 0
+
+
+def check_arguments(profile: str, corpora: str) -> tuple[str, str]:
+    """The two as the notebooks need them (paths absolute, since a notebook runs in its own folder).
+
+    Raises:
+        UnifeatError: there is no such profile, or `corpora` is neither a source nor a folder.
+    """
+    if profile.endswith(".toml"):
+        profile = str(Path(profile).expanduser().resolve())
+    overrides = {}
+    if corpora in profiles.SOURCES:
+        overrides = {"corpora.source": corpora}
+    elif corpora:
+        folder = Path(corpora).expanduser().resolve()
+        if not folder.is_dir():
+            raise UnifeatError(f"CORPORA={corpora} is neither a source nor a folder; give one of "
+                               f"{', '.join(profiles.SOURCES)}, or the folder that holds your four domains.")
+        corpora = str(folder)
+        overrides = {"corpora.source": "files", "corpora.folder": corpora}
+    profiles.load(profile, **overrides)
+    return profile, corpora
+
+
+def executed(profile: str, corpora: str) -> Path:
+    """Folder of the executed notebooks of a run."""
+    return paths.ROOT / "build" / "notebooks" / paths.run_name(profile, corpora)
+
+
+def check_figures(folder: Path, saved: set[str]) -> None:
+    """Every promised file is in `folder`, saved by this run, and every promised table has its columns.
+
+    Raises:
+        NotebookError: names the first that is not.
+    """
+    files = [f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "json")]
+    files += [f"data/{name}.csv" for name in TABLES] + ["manifest.json"]
+    for name in files:
+        if not (folder / name).is_file() or not (folder / name).stat().st_size:
+            raise NotebookError(f"The notebooks ran, but {paths.relative(folder)}/{name} was not written.")
+    for name, columns in TABLES.items():
+        header, *rows = (folder / "data" / f"{name}.csv").read_text(encoding="utf-8").splitlines()
+        if header != columns or not rows:
+            raise NotebookError(f"The notebooks ran, but data/{name}.csv has {len(rows)} rows and columns "
+                                f"{header}; it must have the columns {columns}.")
+    for name in FIGURES:
+        if name not in saved:
+            raise NotebookError(f"The notebooks ran, but none of them saved {name}: the file in "
+                                f"{paths.relative(folder)}/ is of an earlier run.")
+
+
+def _print(outcome) -> None:
+    saved = ", ".join(outcome.saved) or "no figures"
+    print(f"{outcome.name:<24}{outcome.seconds:7.1f} s  {saved}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

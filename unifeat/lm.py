@@ -1,0 +1,317 @@
+"""The language model: a Mistral-architecture transformer, its training loop, its losses, its MLP activations."""
+
+import contextlib
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from unifeat.errors import UnifeatError
+from unifeat.profiles import Model, Training
+
+CHUNK = 1024  # rows of logits held at once; 1,024 x 4,096 in bf16 stays inside a core's caches
+
+
+class ModelError(UnifeatError):
+    """A model folder that is not one of ours, or not the one that was meant."""
+
+
+def device() -> torch.device:
+    """CUDA where there is a GPU, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def compute_dtype() -> torch.dtype:
+    """bfloat16 where the hardware multiplies it faster (CUDA Ampere and later, CPUs with AMX), else float32.
+
+    A fixed rule and not a timing, so that two runs on one machine take the same path.
+    """
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float32
+    return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
+
+
+def autocast() -> contextlib.AbstractContextManager:
+    """Matrix products in `compute_dtype`, everything else in float32."""
+    dtype = compute_dtype()
+    return torch.autocast(device().type, dtype, enabled=dtype != torch.float32)
+
+
+def build(config: Model, vocab: int, context: int):
+    """A randomly initialised MistralForCausalLM; the same seed gives the same weights."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        return MistralForCausalLM(MistralConfig(
+            vocab_size=vocab, hidden_size=config.d_model, intermediate_size=config.d_mlp,
+            num_hidden_layers=config.layers, num_attention_heads=config.heads,
+            num_key_value_heads=config.kv_heads, max_position_embeddings=context, rms_norm_eps=config.norm_eps,
+            rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta}, sliding_window=None,
+            tie_word_embeddings=False, bos_token_id=0, eos_token_id=0, pad_token_id=None,
+            attn_implementation=attention())).eval()
+
+
+def attention() -> str:
+    """Attention kernel: at 128 tokens torch's fused one is 5 times slower on a CPU than three plain products."""
+    return "sdpa" if torch.cuda.is_available() else "eager"
+
+
+def save(model, tokenizer, folder: Path) -> None:
+    """Write the model and its tokenizer in Hugging Face layout (safetensors)."""
+    model.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
+
+
+def load(folder: str | Path):
+    """The causal language model in `folder` (Hugging Face layout, safetensors), in evaluation mode.
+
+    Raises:
+        ModelError: no such folder, missing or unreadable weights, or weights of another shape.
+    """
+    from transformers import AutoModelForCausalLM
+
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder} holds no model (config.json is missing); give a folder in Hugging Face layout.")
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, dtype=torch.float32,
+            attn_implementation=attention(), output_loading_info=True)
+    except Exception as error:
+        raise ModelError(f"The model in {folder} cannot be loaded ({str(error).strip().splitlines()[0]}); save it "
+                         "again with save_pretrained, weights as safetensors.") from error
+    if absent := sorted(info["missing_keys"]) + sorted(str(item) for item in info["mismatched_keys"]):
+        raise ModelError(f"The model in {folder} lacks the tensor {absent[0]}; its weights file is incomplete.")
+    return model.eval()
+
+
+def bridge(folder: str | Path):
+    """TransformerLens's view of the model in `folder`, for exploring (hook names, caches, ablations)."""
+    from transformer_lens.model_bridge import TransformerBridge
+
+    return TransformerBridge.boot_transformers(str(folder), device="cpu", dtype=torch.float32)
+
+
+def weights_hash(model) -> str:
+    """Hash of every parameter's name, shape and values, 16 hexadecimal digits."""
+    total = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        total.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        total.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()[:16]
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """sum_i -log softmax(x_i W^T)[y_i] without ever holding all logits.
+
+    The gradient is formed in the forward pass, chunk by chunk: d/dz = softmax(z) - onehot(y), d/dx = (d/dz) W,
+    d/dW = (d/dz)^T x. (The idea is Liger Kernel's fused linear cross-entropy, arXiv 2410.10989.)
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, targets, dtype):
+        rows, low = x.to(dtype), weight.to(dtype)
+        d_rows, d_weight = torch.empty_like(rows), torch.zeros_like(weight, dtype=torch.float32)
+        loss = torch.zeros((), device=x.device)
+        for start in range(0, len(rows), CHUNK):
+            part, target = rows[start:start + CHUNK], targets[start:start + CHUNK, None]
+            p = torch.softmax(part @ low.T, dim=-1)
+            chosen = p.gather(1, target)
+            loss -= chosen.float().clamp_min(1e-30).log().sum()
+            p.scatter_(1, target, chosen - 1)
+            torch.mm(p, low, out=d_rows[start:start + CHUNK])
+            d_weight += p.T @ part
+        ctx.save_for_backward(d_rows, d_weight)
+        ctx.like = x.dtype
+        return loss
+
+    @staticmethod
+    def backward(ctx, grad):
+        d_rows, d_weight = ctx.saved_tensors
+        return (d_rows * grad).to(ctx.like), d_weight * grad, None, None
+
+
+def loss_of(model, tokens: torch.Tensor) -> torch.Tensor:
+    """Mean next-token cross-entropy in nats of `tokens` (batch, context), for training."""
+    with autocast():
+        hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state
+    rows = hidden[:, :-1].reshape(-1, hidden.shape[-1])
+    targets = tokens[:, 1:].reshape(-1)
+    return _LinearCrossEntropy.apply(rows, model.lm_head.weight, targets, compute_dtype()) / len(targets)
+
+
+def schedule(step: int, steps: int, config: Training) -> float:
+    """Learning rate at `step` of `steps`: linear warm-up, then a cosine down to final_lr * lr.
+
+    >>> from unifeat import profiles
+    >>> config = profiles.load("smoke").base
+    >>> round(schedule(config.warmup, 100, config) / config.lr, 6), round(schedule(100, 100, config) / config.lr, 6)
+    (1.0, 0.1)
+    """
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    share = (step - config.warmup) / max(1, steps - config.warmup)
+    return config.lr * (config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
+
+
+def mixture(sizes: list[int], weights: Iterable[float], count: int, seed: int) -> np.ndarray:
+    """Which block comes when: (count, 2) integers (domain, block), each domain in proportion to its weight.
+
+    A domain's blocks are all used once before any is used again, in a new order each time.
+
+    >>> rows = mixture([3, 5], [1, 1], 6, seed=0)
+    >>> sorted(rows[rows[:, 0] == 0, 1].tolist()), (rows[:, 0] == 1).sum().item()
+    ([0, 1, 2], 3)
+    """
+    rng = np.random.default_rng(seed)
+    shares = np.asarray(list(weights), float) / sum(weights)
+    counts = np.diff(np.round(np.concatenate([[0], np.cumsum(shares)]) * count).astype(int))
+    rows = []
+    for domain, (size, wanted) in enumerate(zip(sizes, counts, strict=True)):
+        epochs = [rng.permutation(size) for _ in range(-(-int(wanted) // size))] or [np.empty(0, int)]
+        rows.append(np.stack([np.full(wanted, domain), np.concatenate(epochs)[:wanted]], axis=1))
+    return rng.permutation(np.concatenate(rows))
+
+
+def batches(blocks: list[np.ndarray], order: np.ndarray, batch: int, start: int = 0) -> Iterator[torch.Tensor]:
+    """Token batches (batch, context) int64 along `order` (see `mixture`), from step `start` on."""
+    for i in range(start * batch, len(order) - batch + 1, batch):
+        rows = [blocks[domain][block] for domain, block in order[i:i + batch]]
+        yield torch.from_numpy(np.stack(rows).astype(np.int64)).to(device())
+
+
+def train(model, blocks: dict[str, np.ndarray], config: Training, validation: dict[str, np.ndarray],
+          name: str = "model") -> list[dict]:
+    """Train `model` in place on `blocks` {domain: (n, context)}; returns the log, one row per measured loss.
+
+    Rows: model, step, tokens, split ("train": mean since the last row, "validation"), domain, loss (nats).
+    """
+    domains = list(config.domains)
+    context = blocks[domains[0]].shape[1]
+    steps = config.tokens // (config.batch * context)
+    order = mixture([len(blocks[d]) for d in domains], config.weights, steps * config.batch, config.seed)
+    model.to(device())
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW([dict(params=matrices, weight_decay=config.weight_decay),
+                                   dict(params=others, weight_decay=0.0)],
+                                  lr=config.lr, betas=(0.9, config.beta2), fused=True)
+    marks = set(np.linspace(0, steps, config.evaluations).astype(int).tolist())
+    every = max(1, steps // 200)
+    log, running = [], []
+
+    def measure(step):
+        for domain, rows in validation.items():
+            log.append(dict(model=name, step=step, tokens=step * config.batch * context, split="validation",
+                            domain=domain, loss=evaluate(model, rows)["loss_nats"]))
+
+    bar = tqdm(total=steps * config.batch * context, desc=f"train {name}", unit="tok", unit_scale=True, mininterval=1)
+    for step, tokens in enumerate(batches([blocks[d] for d in domains], order, config.batch)):
+        if step in marks:
+            measure(step)
+        for group in optimizer.param_groups:
+            group["lr"] = schedule(step, steps, config)
+        loss = loss_of(model, tokens)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        running.append(loss.detach())
+        if (step + 1) % every == 0 or step + 1 == steps:
+            mean = torch.stack(running).mean().item()
+            running.clear()
+            log.append(dict(model=name, step=step + 1, tokens=(step + 1) * tokens.numel(), split="train",
+                            domain="+".join(domains), loss=mean))
+            bar.set_postfix(loss=f"{mean:.3f}", refresh=False)
+        bar.update(tokens.numel())
+    bar.close()
+    measure(steps)
+    model.cpu().eval()
+    return log
+
+
+@torch.inference_mode()
+def evaluate(model, blocks: np.ndarray, token_bytes: np.ndarray | None = None, batch: int = 32) -> dict:
+    """Next-token loss and accuracy on `blocks` (n, context); with `token_bytes` (vocab,) bits per byte too.
+
+    Returns tokens (predicted ones), loss_nats (mean), accuracy, and bytes and bits_per_byte: the summed loss in
+    bits over the bytes that the predicted tokens stand for.
+    """
+    loss, right, count, size = 0.0, 0, 0, 0
+    model.to(device())
+    for start in range(0, len(blocks), batch):
+        tokens = torch.from_numpy(np.asarray(blocks[start:start + batch]).astype(np.int64)).to(device())
+        with autocast():
+            hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state
+            rows, targets = hidden[:, :-1].reshape(-1, hidden.shape[-1]), tokens[:, 1:].reshape(-1)
+            for i in range(0, len(rows), CHUNK):
+                logits = (rows[i:i + CHUNK] @ model.lm_head.weight.T).float()
+                loss += torch.nn.functional.cross_entropy(logits, targets[i:i + CHUNK], reduction="sum").item()
+                right += (logits.argmax(-1) == targets[i:i + CHUNK]).sum().item()
+        count += len(targets)
+        if token_bytes is not None:
+            size += int(token_bytes[targets.cpu().numpy()].sum())
+    out = dict(tokens=count, loss_nats=loss / count, accuracy=right / count)
+    if token_bytes is not None:
+        out |= dict(bytes=size, bits_per_byte=loss / math.log(2) / size)
+    return out
+
+
+def site(model, layer: int = 0) -> torch.nn.Module:
+    """The module whose input is the MLP activation (TransformerLens: blocks.{layer}.mlp.hook_post)."""
+    return model.model.layers[layer].mlp.down_proj
+
+
+@contextlib.contextmanager
+def hooked(model, change, layer: int = 0):
+    """Within the context, the MLP activation x (batch, context, d_mlp) becomes change(x), or stays if None."""
+    def hook(_, args):
+        new = change(args[0])
+        return None if new is None else (new.to(args[0].dtype), *args[1:])
+
+    handle = site(model, layer).register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@torch.inference_mode()
+def activations(model, tokens: torch.Tensor, layer: int = 0) -> torch.Tensor:
+    """MLP activations (batch, context, d_mlp) of `tokens` (batch, context), in the dtype of computation."""
+    kept = []
+    with hooked(model, kept.append, layer), autocast():
+        model.model(input_ids=tokens, use_cache=False)
+    return kept[0]
+
+
+@torch.inference_mode()
+def sample(model, tokenizer, prompt: str, tokens: int, seed: int, temperature: float = 0.8) -> str:
+    """`prompt` continued by `tokens` sampled tokens; the same seed gives the same text."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = [0, *tokenizer(prompt, add_special_tokens=False)["input_ids"]]
+    for _ in range(tokens):
+        window = torch.tensor([ids[-model.config.max_position_embeddings:]])
+        logits = model(input_ids=window, use_cache=False).logits[0, -1].float()
+        ids.append(torch.multinomial(torch.softmax(logits / temperature, -1), 1, generator=generator).item())
+    return tokenizer.decode(ids[1:])
+
+
+def describe(model) -> dict:
+    """Sizes of a model, for figures and tables."""
+    config = model.config
+    return dict(parameters=sum(p.numel() for p in model.parameters()), layers=config.num_hidden_layers,
+                d_model=config.hidden_size, d_mlp=config.intermediate_size, heads=config.num_attention_heads,
+                kv_heads=config.num_key_value_heads, vocab=config.vocab_size,
+                context=config.max_position_embeddings)
+
+
+def write_log(rows: list[dict], path: Path) -> None:
+    """A training log as JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

