@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from unifeat.errors import UnifeatError
 from unifeat.profiles import Model, Training

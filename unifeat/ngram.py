@@ -25,8 +25,8 @@ class KneserNey:
                                                      return_index=True, return_inverse=True, return_counts=True)
             grams.append((keys, counts))
             if k > 1:  # continuation counts of the order below: distinct k-grams that end in each (k-1)-gram
-                grams[k - 2] = (grams[k - 2][0], np.bincount(below[first + 1], minlength=len(grams[k - 2][0])))
-            ids = below = inverse
+                grams[k - 2] = (grams[k - 2][0], np.bincount(ids[first + 1], minlength=len(grams[k - 2][0])))
+            ids = inverse
         for keys, counts in grams:
             n1, n2 = (counts == 1).sum(), (counts == 2).sum()
             discount = n1 / (n1 + 2 * n2) if n1 else 0.5  # no singletons: leave some mass to lower orders

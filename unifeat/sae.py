@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from unifeat import lm, profiles
 from unifeat.errors import UnifeatError
 
 TENSORS = ("w_enc", "b_enc", "w_dec", "b_dec")
 SCALARS = ("kind", "k", "scale", "threshold", "lm_hash", "seed", "dead_share")
-ROWS = 1024  # activations handled at once: their latents stay inside a core's caches
+ROWS = 2048  # activations handled at once: their latents stay inside a core's caches
 
 
 class SaeError(UnifeatError):
@@ -121,49 +121,52 @@ def geometric_median(x: torch.Tensor, steps: int = 50) -> torch.Tensor:
 
 
 def gradients(sae: Sae, x: torch.Tensor, l1: float, dead: torch.Tensor | None, aux: float):
-    """Gradients of the loss on a batch x (B, d), written out so that no dense float32 latents are ever held.
+    """Gradients of the loss on a batch x (B, d), written out so that no float32 latents are ever held.
 
         loss = mean_b ||s x_b - (W_dec^T f_b + b_dec)||^2 + l1 * mean_b sum_i f_bi + aux * AuxK
 
     AuxK (Gao et al. 2024, arXiv 2406.04093, section A.2) makes the `dead` latents (indices) reconstruct the error
     that is left; here on the first ROWS activations of a batch.
-    Returns (gradients in the order of `Sae.parameters`, fires (width,), squared error, sum of latents, L0).
+    Returns (gradients in the order of `Sae.parameters`, fired (width,) bool, mean squared error, L0 of the first ROWS).
     """
     dtype, batch = lm.compute_dtype(), len(x)
     w_enc, w_dec, bias = sae.w_enc.to(dtype), sae.w_dec.to(dtype), sae.b_enc.to(dtype)
     grads = [torch.zeros_like(p) for p in sae.parameters()]
-    fires = torch.zeros(sae.width, device=x.device)
-    error = total = 0.0
+    fired = torch.zeros(sae.width, dtype=torch.bool, device=x.device)
+    ones, error = torch.ones(1, ROWS, dtype=dtype, device=x.device), torch.zeros((), device=x.device)
     for i in range(0, batch, ROWS):
         target = x[i:i + ROWS].float() * sae.scale - sae.b_dec
         centred = target.to(dtype)
         z = torch.addmm(bias, centred, w_enc.T)
-        threshold = batch_threshold(z, sae.k) if sae.kind == "batchtopk" else 0.0
-        f = act(z, sae.kind, sae.k, threshold)
         if sae.kind == "batchtopk":
-            sae.threshold += 0.01 * (threshold - sae.threshold)
+            sae.threshold += 0.01 * (batch_threshold(z, sae.k) - sae.threshold) if sae.threshold else 1.0
+            f = act(z, sae.kind, sae.k, batch_threshold(z, sae.k))
+        else:
+            f = act(z, sae.kind, sae.k, 0.0)
         rest = (f @ w_dec).float() - target
-        on = f > 0
         g = (rest * (2 / batch)).to(dtype)
-        dz = (g @ w_dec.T).add_(l1 / batch).mul_(on)
+        dz = g @ w_dec.T
+        dz = torch.ops.aten.threshold_backward(dz.add_(l1 / batch) if l1 else dz, f, 0)  # dz where f > 0, else 0
         if i == 0 and dead is not None and len(dead) and aux:
-            _add_aux(grads, dead, z, rest, centred, w_enc, w_dec, aux, x.shape[1])
-        grads[0] += dz.T @ centred
-        grads[1] += dz.sum(0, dtype=torch.float32)
-        grads[2] += f.T @ g
-        grads[3] += g.sum(0, dtype=torch.float32) - (dz.sum(0, dtype=torch.float32).to(dtype) @ w_enc).float()
-        fires += on.sum(0)
+            _add_aux(grads, dead, z, rest, centred, w_dec, aux)
+        d_bias = (ones[:, :len(dz)] @ dz).float().squeeze(0)
+        grads[0] += (centred.T @ dz).T  # this way round the narrow factor is the one that is transposed
+        grads[1] += d_bias
+        grads[2] += (g.T @ f).T
+        grads[3] += g.sum(0, dtype=torch.float32) - d_bias @ sae.w_enc
+        fired |= f.amax(0) > 0
         error += rest.square().sum()
-        total += f.sum(dtype=torch.float32)
-    return grads, fires, error / batch, total / batch, fires.sum() / batch
+        if i == 0:
+            l0 = f.count_nonzero() / len(f)
+    return grads, fired, error / batch, l0
 
 
-def _add_aux(grads, dead, z, rest, centred, w_enc, w_dec, aux, d):
-    """Add the gradients of aux * ||(-rest) - W_dec[dead]^T topk(z[dead])||^2 / ||rest||^2-free mean to `grads`."""
-    dtype = z.dtype
-    f = act(z[:, dead], "topk", min(d // 2, len(dead)), 0.0)
-    g = (((f @ w_dec[dead]).float() + rest) * (2 * aux / len(z))).to(dtype)
-    dz = (g @ w_dec[dead].T).mul_(f > 0)
+def _add_aux(grads, dead, z, rest, centred, w_dec, aux):
+    """Add the gradients of aux * mean_b ||rest_b + W_dec[dead]^T topk(z_b[dead])||^2 to `grads`."""
+    w = w_dec[dead]
+    f = act(z[:, dead], "topk", min(w.shape[1] // 2, len(dead)), 0.0)
+    g = (((f @ w).float() + rest) * (2 * aux / len(z))).to(z.dtype)
+    dz = torch.ops.aten.threshold_backward(g @ w.T, f, 0)
     grads[0].index_add_(0, dead, (dz.T @ centred).float())
     grads[1].index_add_(0, dead, dz.sum(0, dtype=torch.float32))
     grads[2].index_add_(0, dead, (f.T @ g).float())
@@ -189,10 +192,10 @@ class Trainer:
         sae, config = self.sae, self.config
         dead = (self.silent > config.dead_after).nonzero().squeeze(1)
         l1 = self.l1 if sae.kind == "relu" else 0.0
-        grads, fires, error, total, l0 = gradients(sae, x, l1, dead, config.aux)
+        grads, fired, error, l0 = gradients(sae, x, l1, dead, config.aux)
         if sae.kind == "relu" and self.step < (1 - config.decay) * self.steps:  # steer L0 to k
             self.l1 *= math.exp(0.01 * max(-1.0, min(1.0, float(l0) / sae.k - 1)))
-        self.silent = torch.where(fires > 0, 0.0, self.silent + len(x))
+        self.silent = torch.where(fired, 0.0, self.silent + len(x))
         grads[2] -= (grads[2] * sae.w_dec).sum(1, keepdim=True) * sae.w_dec
         for parameter, grad in zip(sae.parameters(), grads, strict=True):
             parameter.grad = grad
@@ -201,7 +204,7 @@ class Trainer:
         self.optimizer.step()
         sae.w_dec /= sae.w_dec.norm(dim=1, keepdim=True)
         self.step += 1
-        return dict(error=error, l1=total, l0=l0, dead=len(dead))
+        return dict(error=error, l0=l0, dead=len(dead))
 
     def finish(self) -> Sae:
         """The trained SAE, on the CPU, its dead share filled in."""

@@ -2,15 +2,10 @@
 
     run = open_run("laptop")
     run.model("lua")      # trains the base model and the Lua child, or loads them
-    run.persistence()     # the table behind Figure 2
+    run.saes("lua")       # ... and that child's SAEs
 """
 
-import dataclasses
-import importlib.metadata
-import json
 import os
-import platform
-import subprocess
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -18,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from unifeat import (
     corpora,
@@ -37,13 +32,9 @@ from unifeat import (
 )
 from unifeat.profiles import DOMAINS, MODELS, Profile
 
-EDGES = (("base", "lua"), ("base", "stories"), ("lua", "merged"), ("stories", "merged"), ("base", "merged"))
-ARMS = ("controlled", "as_published")
 MODEL_COLUMNS = ["model", "domain", "split", "tokens", "bytes", "loss_nats", "accuracy", "bits_per_byte"]
 SAE_COLUMNS = ["model", "kind", "seed", "arm", "width", "l0", "fvu", "ce_recovered_mean", "ce_recovered_zero",
                "dead_share", "live"]
-PACKAGES = ("torch", "transformers", "tokenizers", "transformer-lens", "datasets", "numpy", "scipy", "matplotlib",
-            "seaborn", "papermill")
 
 
 def open_run(profile: str = "laptop", corpora_: str = "") -> "Run":
@@ -318,234 +309,6 @@ class Run:
             out |= {f"{label}.{rule}.{side}": value for (rule, side), value in shares.items()}
         np.savez(folder / "match.npz", **out)
 
-    def seed_pairs(self, arm: str) -> list[tuple[int, int]]:
-        """Seeds of parent and child that are compared: different ones (controlled), the same (as_published)."""
-        seeds = self.profile.sae.seeds
-        return [(a, b) for a in seeds for b in seeds if (a == b) == (arm == "as_published")]
-
-    def twins(self, name: str) -> list["Comparison"]:
-        """Comparisons of each two SAEs of one model: what the ceiling is made of."""
-        seeds = self.profile.sae.seeds
-        return [self.compare((name, a), (name, b)) for i, a in enumerate(seeds) for b in seeds[i + 1:]]
-
-    def ceiling(self, name: str, rule: str) -> np.ndarray:
-        """Share of a model's live features found again by another SAE of the same model, over matching.TAUS."""
-        return np.mean([one.table[f"observed.{rule}.{side}"] for one in self.twins(name)
-                        for side in ("parent", "child")], axis=0)
-
-    def persistence(self) -> pd.DataFrame:
-        """persistence.csv: every edge, arm, side, rule and threshold, with interval, ceiling, null and excess."""
-        frames = []
-        jobs = [(arm, edge) for arm in ARMS for edge in EDGES]
-        for arm, (parent, child) in tqdm(jobs, desc="matching", mininterval=1):
-            pairs = [self.compare((parent, a), (child, b)) for a, b in self.seed_pairs(arm)]
-            for side, owner in (("parent", parent), ("child", child)):
-                for rule in matching.RULES:
-                    def mean(label, key=f"{rule}.{side}", pairs=pairs):
-                        return np.mean([one.table[f"{label}.{key}"] for one in pairs], axis=0)
-
-                    observed, null, ceiling = mean("observed"), mean("null"), self.ceiling(owner, rule)
-                    low, high = np.nanpercentile(mean("resampled"), [2.5, 97.5], axis=0)
-                    frames.append(pd.DataFrame(dict(
-                        arm=arm, parent=parent, child=child, side=side, rule=rule, tau=matching.TAUS,
-                        n_parent=np.mean([len(one.live_a) for one in pairs]),
-                        n_child=np.mean([len(one.live_b) for one in pairs]), observed=observed, ci_low=low,
-                        ci_high=high, ceiling=ceiling, null=null,
-                        excess=matching.excess(observed, ceiling, null))))
-        return pd.concat(frames, ignore_index=True)
-
-    def flow(self, rule: str = "one_to_one", arm: str = "controlled") -> pd.DataFrame:
-        """flow.csv: features that persist, emerge and disappear along each edge, and the merge's by origin.
-
-        Counts are means over the seed pairs of `arm`; features of a child are split by which parents they match.
-        """
-        rows = []
-        tau = self.profile.probe.tau
-        for a, b in self.seed_pairs(arm):
-            kept = {}
-            for parent, child in EDGES[:4]:
-                one = self.compare((parent, a), (child, b))
-                kept[parent, child] = one.kept(rule, tau)
-                for kind, side, has in (("persist", 1, True), ("emerge", 1, False), ("disappear", 0, False)):
-                    mask = kept[parent, child][side] == has
-                    rows.append((parent, child, kind, mask.sum(), mask.mean()))
-            lua, stories = kept["lua", "merged"][1], kept["stories", "merged"][1]
-            for origin, mask in (("both", lua & stories), ("lua only", lua & ~stories),
-                                 ("stories only", stories & ~lua), ("new", ~lua & ~stories)):
-                rows.append((origin, "merged", "emerge" if origin == "new" else "persist", mask.sum(), mask.mean()))
-            lua, stories = kept["base", "lua"][0], kept["base", "stories"][0]
-            for fate, mask in (("both", lua & stories), ("lua only", lua & ~stories),
-                               ("stories only", stories & ~lua), ("neither", ~lua & ~stories)):
-                rows.append(("base", fate, "disappear" if fate == "neither" else "persist", mask.sum(), mask.mean()))
-        frame = pd.DataFrame(rows, columns=["source", "target", "kind", "features", "share"])
-        return frame.groupby(["source", "target", "kind"], sort=False, as_index=False).mean()
-
-    def ladder(self) -> pd.DataFrame:
-        """Best-match r of every live feature of the child: per edge, for seed twins of each model, and permuted."""
-        frames = []
-
-        def add(group, comparison, one, label="r_of_b"):
-            frames.append(pd.DataFrame(dict(group=group, comparison=comparison, r=one.table[label])))
-
-        for parent, child in EDGES:
-            for a, b in self.seed_pairs("controlled"):
-                add("edges, independent SAEs", f"{parent} → {child}", self.compare((parent, a), (child, b)))
-        for name in MODELS:
-            for one in self.twins(name):
-                add("seed ceiling: two SAEs of one model", name, one)
-        for parent, child in EDGES[:4]:
-            a, b = self.seed_pairs("controlled")[0]
-            add("null: tokens permuted", f"{parent} → {child}", self.compare((parent, a), (child, b)), "null_of_b")
-        return pd.concat(frames, ignore_index=True)
-
-    @staticmethod
-    def quantiles(ladder: pd.DataFrame) -> pd.DataFrame:
-        """What the ladder draws, as numbers: count, mean and quantiles of best-match r per row."""
-        found = ladder.groupby(["group", "comparison"], sort=False)["r"].describe(percentiles=[0.1, 0.25, 0.5, 0.75, 0.9])
-        return found.drop(columns=["std"]).reset_index()
-
-    # Cases ----------------------------------------------------------------------------------------------------
-
-    def partners(self) -> pd.DataFrame:
-        """Each live feature of the first base SAE with its best match and r in every model, and its seed twin's r.
-
-        Base features are compared with SAEs of another seed, so no shared initial weights help.
-        """
-        first, second = self.profile.sae.seeds[:2]
-        frame = pd.DataFrame(dict(base=self.live("base", first)))
-        twin = self.compare(("base", first), ("base", second)).table
-        frame["r_twin"] = twin["r_of_a"]
-        for name in MODELS[1:]:
-            one = self.compare(("base", first), (name, second))
-            frame[name], frame[f"r_{name}"] = one.live_b[one.table["best_of_a"]], one.table["r_of_a"]
-        frame["fires"] = features.fires(self.features("base", first))[frame["base"]]
-        return frame
-
-    def pick(self, rule: str) -> pd.Series:
-        """The row of `partners` that a rule chooses among features that fire on 0.1-5 % of the probe.
-
-        universal: the greatest least r over the three other models; persisting: the median r into Lua among those
-        that persist there; nearest: r into Lua closest to tau; vanished: found again by the seed twin (r >= tau)
-        and least r into Lua.
-        """
-        frame, tau = self.partners(), self.profile.probe.tau
-        share = frame["fires"] / len(self.probe["block"])
-        frame = frame[(share >= 0.001) & (share <= 0.05)] if ((share >= 0.001) & (share <= 0.05)).any() else frame
-        if rule == "universal":
-            return frame.loc[frame[[f"r_{name}" for name in MODELS[1:]]].min(axis=1).idxmax()]
-        if rule == "persisting":
-            kept = frame[frame["r_lua"] >= tau] if (frame["r_lua"] >= tau).any() else frame
-            return kept.sort_values("r_lua", kind="stable").iloc[len(kept) // 2]
-        if rule == "nearest":
-            return frame.loc[(frame["r_lua"] - tau).abs().idxmin()]
-        if rule == "vanished":
-            found = frame[frame["r_twin"] >= tau] if (frame["r_twin"] >= tau).any() else frame
-            return found.loc[found["r_lua"].idxmin()]
-        raise ValueError(f"There is no rule {rule!r}; choose universal, persisting, nearest or vanished.")
-
-    def case(self, rule: str, contexts: int = 2, width: int = 22) -> list[dict]:
-        """Token heat-map cases for `plots.token_heatmap`: the chosen feature where it fires most, in four models."""
-        row, probe = self.pick(rule), self.probe
-        first, second = self.profile.sae.seeds[:2]
-        columns = {"base": self.features("base", first)[:, int(row["base"])]}
-        columns |= {name: self.features(name, second)[:, int(row[name])] for name in MODELS[1:]}
-        at = np.full(probe["blocks"].shape, -1)
-        at[probe["block"], probe["position"]] = np.arange(len(probe["block"]))
-        cases, seen = [], set()
-        for token in features.top_tokens(columns["base"].tocsc(), 0, 500):
-            block, position = probe["block"][token], probe["position"][token]
-            if probe["document"][token] in seen or len(cases) == contexts:
-                continue
-            seen.add(probe["document"][token])
-            start = int(np.clip(position - width + 4, 0, probe["blocks"].shape[1] - width))
-            ids, rows = probe["blocks"][block, start:start + width], at[block, start:start + width]
-            shown = {name: np.where(rows >= 0, column[np.maximum(rows, 0)].toarray().ravel(), 0)
-                     for name, column in columns.items()}
-            cases.append(dict(
-                title=f"{rule}: base feature {int(row['base'])}, context {len(cases) + 1} "
-                      f"({DOMAINS[probe['domain'][token]]})", rule=RULES[rule],
-                tokens=[corpora.token_text(self.corpus.tokenizer, i) for i in ids], activations=shown,
-                r={name: float(row[f"r_{name}"]) for name in MODELS[1:]}, reference="base",
-                feature={name: int(row[name]) for name in MODELS}))
-        return cases
-
-    @staticmethod
-    def case_table(cases: list[dict]) -> pd.DataFrame:
-        """The numbers behind token heat-maps, one row per token and model."""
-        return pd.DataFrame([dict(case=case["title"], position=i, token=str(token),
-                                  model=name, feature=case["feature"][name], r=case["r"].get(name),
-                                  activation=case["activations"][name][i])
-                             for case in cases for name in MODELS for i, token in enumerate(case["tokens"])])
-
-    # Figures --------------------------------------------------------------------------------------------------
-
-    def summary(self) -> dict:
-        """What Figure 1 shows: sizes, data, losses and SAEs of this run."""
-        p, losses, saes = self.profile, self.losses(*MODELS), self.sae_table()
-        data = {name: " + ".join(dict.fromkeys(domain.capitalize() for domain in self.mix(name)[0]))
-                for name in MODELS}
-        models = {}
-        for name in MODELS:
-            own = losses[(losses["model"] == name) & (losses["split"] == "validation")
-                         & losses["domain"].isin(self.mix(name)[0])]
-            models[name] = dict(data=data[name], loss=own["loss_nats"].mean(), accuracy=own["accuracy"].mean(),
-                                tokens=None if name == "merged" else getattr(p, name).tokens)
-        means = saes.groupby("model")[["width", "l0", "live"]].mean()
-        return dict(model=lm.describe(self.model("base")), models=models, merge=dict(t=self.picked()),
-                    saes={name: dict(kind=p.sae.kind, **means.loc[name]) for name in MODELS})
-
-    def note(self, more: str = "") -> str:
-        """The caption line every figure carries: profile, text, and what stands in for what."""
-        kinds = {"embedded": "embedded stand-ins, not the paper's data", "hub": "the paper's data sets",
-                 "files": "your own files"}
-        return f"Profile {self.profile.name}; corpora: {kinds[self.profile.corpora.source]}." + (more and f" {more}")
-
-    def save(self, fig, name: str, **tables: pd.DataFrame):
-        """Write figures/<name>.pdf, .png and .json and the tables under data/, and note them in the manifest.
-
-        Nothing is rewritten that would not change. Returns the figure, for the notebook to show.
-        """
-        from unifeat import plots
-
-        plots.write(fig, self.figures / name)
-        for table, frame in tables.items():
-            store.write_text(self.figures / "data" / f"{table}.csv", csv(frame))
-        facts = self.provenance()
-        store.write_text(self.figures / f"{name}.json", json.dumps(
-            dict(figure=name, data=[f"data/{table}.csv" for table in tables], **facts), indent=1) + "\n")
-        store.write_text(self.figures / "manifest.json", json.dumps(facts, indent=1) + "\n")
-        self._time()
-        if log := os.environ.get("UNIFEAT_SAVED"):
-            with open(log, "a", encoding="utf-8") as file:
-                file.write(f"{name}\n")
-        return fig
-
-    def provenance(self) -> dict:
-        """What a result depends on: profile, corpora with hashes, seeds, package versions, commit of the code."""
-        p = self.profile
-        rows = [{key: row[key] for key in ("domain", "split", "source", "package", "version", "sha256", "licence",
-                                           "documents", "bytes", "tokens")} for row in self.corpus.rows]
-        return dict(profile=json.loads(json.dumps(dataclasses.asdict(p))), corpora=rows,
-                    seeds=dict(corpora=p.corpora.seed, model=p.model.seed, base=p.base.seed, lua=p.lua.seed,
-                               stories=p.stories.seed, saes=list(p.sae.seeds), probe=p.probe.seed),
-                    packages={name: importlib.metadata.version(name) for name in PACKAGES}, commit=commit(),
-                    device=f"{lm.device().type}, {platform.machine()}, {lm.compute_dtype()}".replace("torch.", ""))
-
-    def _time(self):
-        """Seconds per artefact of this store, in a file of their own since they differ from run to run."""
-        found = [item for item in map(store.load, sorted(self.root.glob("[!.]*"))) if item]
-        seconds = {item.folder.name: item.seconds for item in found}
-        store.write_text(self.figures / "timings.json", json.dumps(seconds, indent=1) + "\n")
-
-
-RULES = {
-    "universal": "rule: greatest least r over the other three models",
-    "persisting": "rule: median r into Lua among those with r ≥ tau",
-    "nearest": "rule: r into Lua nearest to tau",
-    "vanished": "rule: found again by the base's own seed twin, least r into Lua",
-}
-
-
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """A stored match: `a` and `b` are (model, seed), live_* the latents compared, table the arrays of `_compare`."""
@@ -568,19 +331,6 @@ class Comparison:
 def csv(frame: pd.DataFrame) -> str:
     """A table as text, floats rounded to 6 digits."""
     return frame.round(6).to_csv(index=False, lineterminator="\n")
-
-
-def commit() -> str:
-    """The last commit that changed code, notebooks or pins, "+" if they differ from it; "unknown" outside git."""
-    code = ["unifeat", "notebooks", "requirements.lock"]
-    try:
-        def git(*arguments):
-            return subprocess.run(["git", *arguments, "--", *code], cwd=paths.ROOT, check=True, capture_output=True,
-                                  text=True).stdout.strip()
-
-        return git("log", "-1", "--format=%H") + ("+" if git("status", "--porcelain") else "") or "unknown"
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def _write_table(folder: Path, rows: list[dict], columns: list[str]) -> None:

@@ -1,0 +1,89 @@
+"""Case studies: features chosen by rule, and the contexts in which they fire most."""
+
+import numpy as np
+import pandas as pd
+
+from unifeat import corpora, features
+from unifeat.profiles import DOMAINS, MODELS
+from unifeat.stages import Run
+
+RULES = {
+    "universal": "rule: greatest least r over the other three models",
+    "persisting": "rule: median r into Lua among those with r ≥ tau",
+    "nearest": "rule: r into Lua nearest to tau",
+    "vanished": "rule: found again by the base's own seed twin, least r into Lua",
+}
+
+
+def partners(run: Run) -> pd.DataFrame:
+    """Each live feature of the first base SAE with its best match and r in every model, and its seed twin's r.
+
+    Base features are compared with SAEs of another seed, so no shared initial weights help.
+    """
+    first, second = run.profile.sae.seeds[:2]
+    frame = pd.DataFrame(dict(base=run.live("base", first)))
+    twin = run.compare(("base", first), ("base", second)).table
+    frame["r_twin"] = twin["r_of_a"]
+    for name in MODELS[1:]:
+        one = run.compare(("base", first), (name, second))
+        frame[name], frame[f"r_{name}"] = one.live_b[one.table["best_of_a"]], one.table["r_of_a"]
+    frame["fires"] = features.fires(run.features("base", first))[frame["base"]]
+    return frame
+
+
+def pick(run: Run, rule: str) -> pd.Series:
+    """The row of `partners` that a rule chooses among features that fire on 0.1-5 % of the probe.
+
+    universal: the greatest least r over the three other models; persisting: the median r into Lua among those
+    that persist there; nearest: r into Lua closest to tau; vanished: found again by the seed twin (r >= tau)
+    and least r into Lua.
+    """
+    frame, tau = partners(run), run.profile.probe.tau
+    share = frame["fires"] / len(run.probe["block"])
+    frame = frame[(share >= 0.001) & (share <= 0.05)] if ((share >= 0.001) & (share <= 0.05)).any() else frame
+    if rule == "universal":
+        return frame.loc[frame[[f"r_{name}" for name in MODELS[1:]]].min(axis=1).idxmax()]
+    if rule == "persisting":
+        kept = frame[frame["r_lua"] >= tau] if (frame["r_lua"] >= tau).any() else frame
+        return kept.sort_values("r_lua", kind="stable").iloc[len(kept) // 2]
+    if rule == "nearest":
+        return frame.loc[(frame["r_lua"] - tau).abs().idxmin()]
+    if rule == "vanished":
+        found = frame[frame["r_twin"] >= tau] if (frame["r_twin"] >= tau).any() else frame
+        return found.loc[found["r_lua"].idxmin()]
+    raise ValueError(f"There is no rule {rule!r}; choose universal, persisting, nearest or vanished.")
+
+
+def case(run: Run, rule: str, contexts: int = 2, width: int = 22) -> list[dict]:
+    """Token heat-map cases for `plots.token_heatmap`: the chosen feature where it fires most, in four models."""
+    row, probe = pick(run, rule), run.probe
+    first, second = run.profile.sae.seeds[:2]
+    columns = {"base": run.features("base", first)[:, int(row["base"])]}
+    columns |= {name: run.features(name, second)[:, int(row[name])] for name in MODELS[1:]}
+    at = np.full(probe["blocks"].shape, -1)
+    at[probe["block"], probe["position"]] = np.arange(len(probe["block"]))
+    cases, seen = [], set()
+    for token in features.top_tokens(columns["base"].tocsc(), 0, 500):
+        block, position = probe["block"][token], probe["position"][token]
+        if probe["document"][token] in seen or len(cases) == contexts:
+            continue
+        seen.add(probe["document"][token])
+        start = int(np.clip(position - width + 4, 0, probe["blocks"].shape[1] - width))
+        ids, rows = probe["blocks"][block, start:start + width], at[block, start:start + width]
+        shown = {name: np.where(rows >= 0, column[np.maximum(rows, 0)].toarray().ravel(), 0)
+                 for name, column in columns.items()}
+        cases.append(dict(
+            title=f"{rule}: base feature {int(row['base'])}, context {len(cases) + 1} "
+                  f"({DOMAINS[probe['domain'][token]]})", rule=RULES[rule],
+            tokens=[corpora.token_text(run.corpus.tokenizer, i) for i in ids], activations=shown,
+            r={name: float(row[f"r_{name}"]) for name in MODELS[1:]}, reference="base",
+            feature={name: int(row[name]) for name in MODELS}))
+    return cases
+
+
+def case_table(cases: list[dict]) -> pd.DataFrame:
+    """The numbers behind token heat-maps, one row per token and model."""
+    return pd.DataFrame([dict(case=case["title"], position=i, token=str(token),
+                              model=name, feature=case["feature"][name], r=case["r"].get(name),
+                              activation=case["activations"][name][i])
+                         for case in cases for name in MODELS for i, token in enumerate(case["tokens"])])
