@@ -60,6 +60,8 @@ def figures(profile: str, corpora: str, start: str) -> int:
     profile, corpora = check_arguments(profile, corpora)
     notebooks = runner.find_notebooks(paths.ROOT / "notebooks", start)
     os.environ.update(UNIFEAT_PROFILE=profile, UNIFEAT_CORPORA=corpora)
+    for name, value in KERNEL.items():
+        os.environ.setdefault(name, value)
     folder, began = paths.figures(profile, corpora), time.perf_counter()
     outcomes = runner.run_notebooks(notebooks, executed(profile, corpora),
                                     dict(PROFILE=profile, CORPORA=corpora), _print)

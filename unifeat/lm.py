@@ -64,6 +64,7 @@ def attention() -> str:
 
 def save(model, tokenizer, folder: Path) -> None:
     """Write the model and its tokenizer in Hugging Face layout (safetensors)."""
+    _quiet()
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
 
@@ -79,6 +80,7 @@ def load(folder: str | Path):
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} holds no model (config.json is missing); give a folder in Hugging Face layout.")
+    _quiet()
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, dtype=torch.float32,
@@ -89,6 +91,13 @@ def load(folder: str | Path):
     if absent := sorted(info["missing_keys"]) + sorted(str(item) for item in info["mismatched_keys"]):
         raise ModelError(f"The model in {folder} lacks the tensor {absent[0]}; its weights file is incomplete.")
     return model.eval()
+
+
+def _quiet() -> None:
+    """No progress bars for files of a few megabytes."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def bridge(folder: str | Path):

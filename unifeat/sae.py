@@ -193,8 +193,8 @@ class Trainer:
         dead = (self.silent > config.dead_after).nonzero().squeeze(1)
         l1 = self.l1 if sae.kind == "relu" else 0.0
         grads, fired, error, l0 = gradients(sae, x, l1, dead, config.aux)
-        if sae.kind == "relu" and self.step < (1 - config.decay) * self.steps:  # steer L0 to k
-            self.l1 *= math.exp(0.01 * max(-1.0, min(1.0, float(l0) / sae.k - 1)))
+        if sae.kind == "relu":  # steer L0 to k
+            self.l1 *= math.exp(0.02 * max(-1.0, min(1.0, float(l0) / sae.k - 1)))
         self.silent = torch.where(fired, 0.0, self.silent + len(x))
         grads[2] -= (grads[2] * sae.w_dec).sum(1, keepdim=True) * sae.w_dec
         for parameter, grad in zip(sae.parameters(), grads, strict=True):
