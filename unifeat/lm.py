@@ -126,7 +126,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, targets, dtype):
         rows, low = x.to(dtype), weight.to(dtype)
-        d_rows, d_weight = torch.empty_like(rows), torch.zeros_like(weight, dtype=torch.float32)
+        d_rows, d_weight = torch.empty_like(rows), torch.zeros_like(weight.T, dtype=torch.float32)
         loss = torch.zeros((), device=x.device)
         for start in range(0, len(rows), CHUNK):
             part, target = rows[start:start + CHUNK], targets[start:start + CHUNK, None]
@@ -135,8 +135,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             loss -= chosen.float().clamp_min(1e-30).log().sum()
             p.scatter_(1, target, chosen - 1)
             torch.mm(p, low, out=d_rows[start:start + CHUNK])
-            d_weight += p.T @ part
-        ctx.save_for_backward(d_rows, d_weight)
+            d_weight += part.T @ p  # this way round the narrow factor is the one that is transposed
+        ctx.save_for_backward(d_rows, d_weight.T)
         ctx.like = x.dtype
         return loss
 

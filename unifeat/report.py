@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from pathlib import Path
 
 import pandas as pd
 
@@ -15,6 +16,9 @@ from unifeat.stages import Run, csv
 
 PACKAGES = ("torch", "transformers", "tokenizers", "transformer-lens", "datasets", "numpy", "scipy", "matplotlib",
             "seaborn", "papermill")
+
+MARKERS = ("<!-- results: written by `make notebooks` from figures/data, checked by the tests -->",
+           "<!-- end of results -->")
 
 
 def summary(run: Run) -> dict:
@@ -74,15 +78,15 @@ def provenance(run: Run) -> dict:
 
 
 def _time(run: Run):
-    """Seconds per artefact of this store, in a file of their own since they differ from run to run."""
-    found = [item for item in map(store.load, sorted(run.root.glob("[!.]*"))) if item]
-    seconds = {item.folder.name: item.seconds for item in found}
-    store.write_text(run.figures / "timings.json", json.dumps(seconds, indent=1) + "\n")
+    """Seconds that each stage took, in a file of its own since they differ from run to run."""
+    path = run.figures / "timings.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    store.write_text(path, json.dumps(dict(sorted({**known, **run.seconds}.items())), indent=1) + "\n")
 
 
 def commit() -> str:
-    """The last commit that changed code, notebooks or pins, "+" if they differ from it; "unknown" outside git."""
-    code = ["unifeat", "notebooks", "requirements.lock"]
+    """The last commit that changed code or pins, "+" if they differ from it; "unknown" outside git."""
+    code = ["unifeat", "requirements.lock"]
     try:
         def git(*arguments):
             return subprocess.run(["git", *arguments, "--", *code], cwd=paths.ROOT, check=True, capture_output=True,
@@ -91,3 +95,34 @@ def commit() -> str:
         return git("log", "-1", "--format=%H") + ("+" if git("status", "--porcelain") else "") or "unknown"
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def results(folder: Path, tau: float = 0.8) -> str:
+    """The README's results, as Markdown, from the tables under `folder`/data."""
+    frame, models, saes = (pd.read_csv(folder / "data" / f"{name}.csv") for name in ("persistence", "models", "saes"))
+    frame = frame[(frame["tau"] == tau) & (frame["side"] == "child") & (frame["rule"] == "one_to_one")]
+    published = frame[frame["arm"] == "as_published"].set_index(["parent", "child"])["observed"]
+    lines = ["Share of the child's live features with a one-to-one partner in the parent at r >= 0.8:", "",
+             "| from -> to | observed [95 % interval] | seed ceiling | null | excess | same initial weights |",
+             "|---|---|---|---|---|---|"]
+    for row in frame[frame["arm"] == "controlled"].itertuples():
+        lines.append(f"| {row.parent} -> {row.child} | {row.observed:.1%} [{row.ci_low:.1%}, {row.ci_high:.1%}] | "
+                     f"{row.ceiling:.1%} | {row.null:.1%} | {row.excess:.2f} | "
+                     f"{published[row.parent, row.child]:.1%} |")
+    own = models[(models["split"] == "validation") & models["model"].isin(["base", "ngram"])]
+    bits = own.pivot(index="model", columns="domain", values="bits_per_byte")
+    children = models[models["split"] == "validation"].set_index(["model", "domain"])["bits_per_byte"]
+    lines += ["", f"Held-out bits per byte: base {bits.loc['base', 'english']:.2f} English and "
+              f"{bits.loc['base', 'python']:.2f} Python (Kneser-Ney 5-gram: {bits.loc['ngram', 'english']:.2f} and "
+              f"{bits.loc['ngram', 'python']:.2f}), Stories child {children['stories', 'stories']:.2f} on stories, Lua "
+              f"child {children['lua', 'lua']:.2f} on Lua. SAEs: L0 {saes['l0'].min():.1f}-{saes['l0'].max():.1f}, "
+              f"cross-entropy recovered {saes['ce_recovered_mean'].min():.1%}-{saes['ce_recovered_mean'].max():.1%} "
+              f"against mean ablation, dead latents at most {saes['dead_share'].max():.1%}."]
+    return "\n".join(lines) + "\n"
+
+
+def refresh_readme(readme: Path, folder: Path) -> None:
+    """Put `results` between the README's two markers."""
+    before, _, rest = readme.read_text(encoding="utf-8").partition(MARKERS[0])
+    _, _, after = rest.partition(MARKERS[1])
+    store.write_text(readme, f"{before}{MARKERS[0]}\n{results(folder)}{MARKERS[1]}{after}")

@@ -6,7 +6,7 @@
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -61,8 +61,12 @@ class Run:
     root: Path
     figures: Path
 
+    seconds: dict = field(default_factory=dict, repr=False)  # what each stage asked for so far cost when it was made
+
     def _make(self, stage, build, config=None, inputs=(), modules=()):
-        return store.make(self.root, stage, build, config=config, inputs=inputs, code=store.code_version(*modules))
+        made = store.make(self.root, stage, build, config=config, inputs=inputs, code=store.code_version(*modules))
+        self.seconds[stage] = made.seconds
+        return made
 
     # Text and models ------------------------------------------------------------------------------------------
 

@@ -1,0 +1,135 @@
+"""Persistence, flow, cases and reports on a run whose features are planted: what is shared is known."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from unifeat import cases, flow, profiles, report, store
+from unifeat.stages import Run, csv, open_run
+
+TOKENS, SHARED, OWN = 6000, 30, 10
+
+
+def planted(name: str, seed: int) -> sparse.csr_matrix:
+    """SHARED features that all models have, in an order of the SAE's own, and OWN ones of this SAE alone, one dead."""
+    common, private = np.random.default_rng(0), np.random.default_rng([1, seed, len(name), ord(name[0])])
+
+    def some(rng, n):
+        return np.where(rng.random((TOKENS, n)) < 0.02, rng.exponential(size=(TOKENS, n)), 0)
+
+    columns = np.column_stack([some(common, SHARED) * 3, some(private, OWN), np.zeros(TOKENS)])
+    return sparse.csr_matrix(columns[:, private.permutation(columns.shape[1])].astype(np.float32))
+
+
+class Planted(Run):
+    """A run that skips text and models."""
+
+    def features(self, name, seed):
+        return planted(name, seed)
+
+    def _feature_artefact(self, name):
+        return store.Artefact(self.root, name, 0.0)
+
+    @property
+    def probe(self):
+        at = np.arange(TOKENS)
+        return dict(document=at // 60, domain=at // 1500, block=at // 64, position=at % 64)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    profile = profiles.load("smoke", **{"probe.bootstrap": 20, "probe.min_fires": 20})
+    return Planted(profile, tmp_path_factory.mktemp("store"), tmp_path_factory.mktemp("figures"))
+
+
+def test_planted_shares_are_recovered_on_every_edge_rule_and_arm(run):
+    frame = flow.persistence(run)
+    at = frame[frame["tau"] == 0.8]
+    assert len(at) == len(flow.ARMS) * len(flow.EDGES) * 2 * 3
+    share = SHARED / (SHARED + OWN)
+    controlled = at[at["arm"] == "controlled"]
+    np.testing.assert_allclose(controlled["observed"], share)
+    np.testing.assert_allclose(controlled["ceiling"], share)
+    np.testing.assert_allclose(controlled["excess"], 1)
+    assert (at["null"] == 0).all() and (at["n_parent"] == SHARED + OWN).all()
+    assert (frame["ci_low"] <= frame["ci_high"]).all() and not frame.drop(columns="excess").isna().any(axis=None)
+
+
+def test_flow_adds_up_and_splits_the_merge_by_origin(run):
+    frame = flow.flow(run).set_index(["source", "target", "kind"])["features"]
+    for parent, child in flow.EDGES[:4]:
+        assert frame[parent, child, "persist"] == SHARED
+        assert frame[parent, child, "emerge"] == frame[parent, child, "disappear"] == OWN
+    assert frame["both", "merged", "persist"] == SHARED and frame["new", "merged", "emerge"] == OWN
+    assert frame["lua only", "merged", "persist"] == frame["stories only", "merged", "persist"] == 0
+    assert frame["base", "both", "persist"] == SHARED and frame["base", "neither", "disappear"] == OWN
+    assert set(frame.index.get_level_values("kind")) == {"persist", "emerge", "disappear"}
+
+
+def test_ladder_holds_edges_ceilings_and_nulls(run):
+    frame = flow.ladder(run)
+    middle = frame.groupby("group", sort=False)["r"].median()
+    assert len(middle) == 3 and middle.iloc[0] > 0.99 and middle.iloc[1] > 0.99 and middle.iloc[2] < 0.2
+    assert not flow.quantiles(frame).isna().any(axis=None)
+
+
+def test_partners_and_rules(run):
+    frame = cases.partners(run)
+    assert len(frame) == SHARED + OWN and (frame["r_lua"] > 0.99).sum() == SHARED
+    assert cases.pick(run, "universal")["r_merged"] > 0.99
+    assert cases.pick(run, "vanished")["r_twin"] >= 0.8
+    with pytest.raises(ValueError, match="no rule 'prettiest'"):
+        cases.pick(run, "prettiest")
+
+
+def test_comparisons_are_computed_once_and_seeds_pair_as_the_arms_say(run):
+    assert flow.seed_pairs(run, "controlled") == [(0, 1), (1, 0)]
+    assert flow.seed_pairs(run, "as_published") == [(0, 0), (1, 1)]
+    stamps = {path: path.stat().st_mtime_ns for path in run.root.glob("*/manifest.json")}
+    flow.persistence(run)
+    assert stamps == {path: path.stat().st_mtime_ns for path in run.root.glob("*/manifest.json")}
+
+
+def test_tables_are_rounded_and_stable():
+    frame = pd.DataFrame(dict(a=[1 / 3, 2e-9, np.nan], b=["x", "y", "z"]))
+    assert csv(frame) == "a,b\n0.333333,x\n0.0,y\n,z\n"
+
+
+def test_saved_figures_carry_their_provenance_and_do_not_change(run, monkeypatch):
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(report, "provenance", lambda run: dict(profile=run.profile.name))
+    log = run.figures / "saved.txt"
+    monkeypatch.setenv("UNIFEAT_SAVED", str(log))
+    fig = Figure()
+    fig.subplots().plot([1, 2])
+    for _ in range(2):
+        assert report.save(run, fig, "some", numbers=pd.DataFrame(dict(x=[1.23456789]))) is fig
+        names = {p.name: p.stat().st_mtime_ns for p in run.figures.iterdir() if p.suffix in (".pdf", ".png", ".json")}
+    assert {"some.pdf", "some.png", "some.json", "manifest.json"} <= names.keys()
+    assert json.loads((run.figures / "some.json").read_text())["data"] == ["data/numbers.csv"]
+    assert (run.figures / "data" / "numbers.csv").read_text() == "x\n1.234568\n" and log.read_text() == "some\nsome\n"
+
+
+def test_commit_is_a_hash_or_unknown():
+    found = report.commit().rstrip("+")
+    assert found == "unknown" or (len(found) == 40 and set(found) <= set("0123456789abcdef"))
+
+
+def test_environment_wins_over_notebook_parameters(monkeypatch, tmp_path):
+    monkeypatch.setenv("UNIFEAT_PROFILE", "smoke")
+    assert open_run("laptop").profile.name == "smoke"
+    monkeypatch.setenv("UNIFEAT_CORPORA", str(tmp_path))
+    run = open_run("laptop")
+    assert run.profile.corpora.source == "files" and run.profile.corpora.folder == str(tmp_path)
+    assert run.figures.name == f"smoke-{tmp_path.name}"
+
+
+def test_readme_says_what_the_committed_figures_hold():
+    from unifeat import paths
+
+    text = (paths.ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"{report.MARKERS[0]}\n{report.results(paths.ROOT / 'figures')}{report.MARKERS[1]}" in text
