@@ -125,19 +125,49 @@ def test_bootstrap_of_one_document_per_stratum_is_the_estimate_itself():
         np.testing.assert_allclose(resampled[key], np.tile(value, (4, 1)), atol=1e-12)
 
 
-def test_bootstrap_equals_literal_resampling():
-    """Rows of the drawn documents repeated as often as drawn, correlations by numpy."""
+def test_resampled_r_equals_literal_resampling():
+    """Rows of the drawn documents repeated as often as drawn, correlations by numpy; dense and sparse alike."""
     a = activations(200, 6, 0.4)
     b = (a + activations(200, 6, 0.2, seed=3)).tocsr()
     documents, domain, found = np.repeat(np.arange(20), 10), np.repeat([0, 1], 100), match(correlate(a, b))
-    resampled = matching.bootstrap(a, b, found, documents, domain, 3, seed=5)
+    resampled = matching.resampled_r(a, b, found, documents, domain, 3, seed=5)
+    dense = matching.resampled_r(a.toarray(), b.toarray(), found, documents, domain, 3, seed=5)
     weights = matching._resample(np.repeat([0, 1], 10), 3, 5)
     assert (weights[:, :10].sum(1) == 10).all() and (weights[:, 10:].sum(1) == 10).all()
     for row, draws in enumerate(weights.astype(int)):
         at = np.repeat(np.arange(200), np.repeat(draws, 10))
         r = reference(a[at], b[at])
-        for rule in matching.RULES:
-            for side, n in (("parent", 6), ("child", 6)):
-                i, j = found.pairs(rule, side).T
-                want = [(r[i, j] >= tau - 1e-9).sum() / n for tau in matching.TAUS]
-                np.testing.assert_allclose(resampled[rule, side][row], want, atol=1e-12)
+        for key, (values, pairs) in resampled.items():
+            np.testing.assert_allclose(values[row], r[tuple(pairs.T)], atol=1e-12)
+            np.testing.assert_allclose(dense[key][0][row], values[row], atol=1e-12)
+
+
+def test_calibration_by_hand():
+    """Two pairs of four features at tau 0.8: one far above; one at 0.81 that two of four resamples put below.
+
+    Shares are 1/4 or 2/4 around an observed 2/4: mean square 1/32, plus (1/2)^2 / 16 = 1/64 for the changed side,
+    over a variance of 1/64: deviations of 1/8 grow by sqrt(3).
+    """
+    resampled = np.array([[0.95, 0.7], [0.95, 0.7], [0.95, 0.9], [0.95, 0.9]])
+    spread = matching.calibrated(np.array([0.95, 0.81]), resampled, 4, taus=[0.8])[:, 0]
+    np.testing.assert_allclose(spread, 0.5 + np.array([-1, -1, 1, 1]) * np.sqrt(3) / 8)
+    assert matching.interval(np.array([[-0.2], [0.1]]))[0].tolist() == [0]
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (4, 0)])
+def test_comparing_with_nothing_live_gives_empty_tables(shape):
+    a, b = (sparse.csr_matrix((50, n)) for n in shape)
+    out = matching.compare(a, b, np.repeat(np.arange(5), 10), np.zeros(50, int), 3, 0)
+    assert out["assigned"].shape == (0, 2) and np.isnan(out["observed.best." + ("parent", "child")[shape[1] == 0]]).all()
+
+
+def test_constant_empty_and_duplicate_features_pass_through_a_comparison():
+    a = activations(400, 6, 0.3).toarray()
+    a[:, 0], a[:, 1], a[:, 3] = 0, 2, a[:, 2]  # empty, constant, duplicate
+    out = matching.compare(sparse.csr_matrix(a), sparse.csr_matrix(a), np.repeat(np.arange(40), 10),
+                           np.repeat([0, 1], 200), 20, 0)
+    at = np.flatnonzero(matching.TAUS == 0.8)[0]
+    assert out["observed.one_to_one.child"][at] == pytest.approx(4 / 6)
+    assert set(map(tuple, out["assigned"][out["r_assigned"] > 0.99])) in (
+        {(2, 2), (3, 3), (4, 4), (5, 5)}, {(2, 3), (3, 2), (4, 4), (5, 5)})
+    assert all(np.isfinite(out[f"resampled.{rule}.child"]).all() for rule in matching.RULES)

@@ -42,7 +42,7 @@ def persistence(run: Run) -> pd.DataFrame:
                     return np.mean([one.table[f"{label}.{key}"] for one in pairs], axis=0)
 
                 observed, null, bound = mean("observed"), mean("null"), ceiling(run, owner, rule)
-                low, high = np.nanpercentile(mean("resampled"), [2.5, 97.5], axis=0)
+                low, high = matching.interval(mean("resampled"))
                 frames.append(pd.DataFrame(dict(
                     arm=arm, parent=parent, child=child, side=side, rule=rule, tau=matching.TAUS,
                     n_parent=np.mean([len(one.live_a) for one in pairs]),

@@ -300,18 +300,8 @@ class Run:
     def _compare(self, a, b, folder):
         left, right = (self.features(*which)[:, self.live(*which)] for which in (a, b))
         p = self.profile.probe
-        found = matching.match(matching.correlate(left, right))
-        null = matching.match(matching.correlate(left, matching.permute(right, p.seed)))
-        resampled = matching.bootstrap(left, right, found, self.probe["document"], self.probe["domain"],
-                                       p.bootstrap, p.seed)
-        out = dict(best_of_a=found.partner_of_a, best_of_b=found.partner_of_b,
-                   r_of_a=found.r.max(1, initial=-1), r_of_b=found.r.max(0, initial=-1), assigned=found.assigned,
-                   r_assigned=found.r[tuple(found.assigned.T)],
-                   null_of_a=null.r.max(1, initial=-1), null_of_b=null.r.max(0, initial=-1))
-        for label, shares in (("observed", matching.persistence(found)), ("null", matching.persistence(null)),
-                              ("resampled", resampled)):
-            out |= {f"{label}.{rule}.{side}": value for (rule, side), value in shares.items()}
-        np.savez(folder / "match.npz", **out)
+        np.savez(folder / "match.npz", **matching.compare(left, right, self.probe["document"], self.probe["domain"],
+                                                          p.bootstrap, p.seed))
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
