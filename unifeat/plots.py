@@ -148,8 +148,8 @@ def domain_matrix(models: pd.DataFrame, note: str = "", ngram_name: str = "Knese
     order = ordered(rows["model"], (*MODELS, "ngram"))
     domains = ordered(rows["domain"], DOMAINS)
     names = {**SHORT_NAMES, "ngram": ngram_name}
-    legend = "bold: best of its column; outlined: a domain the model was trained on"
-    note = f"{note}; {legend}" if note else legend
+    legend = "Bold: best of its column; outlined: a domain the model was trained on."
+    note = f"{note} {legend}".strip()
     fig = picture(0.95 + 0.26 * max(len(order), 1), note)
     axes = fig.subplots(1, 3, sharey=True)
     for ax, (column, title, form, more) in zip(axes, MATRICES, strict=True):
