@@ -161,7 +161,7 @@ def schedule(step: int, steps: int, config: Training) -> float:
     >>> from unifeat import profiles
     >>> config = profiles.load("smoke").base
     >>> round(schedule(config.warmup, 100, config) / config.lr, 6), round(schedule(100, 100, config) / config.lr, 6)
-    (1.0, 0.1)
+    (1.0, 0.02)
     """
     if step < config.warmup:
         return config.lr * (step + 1) / config.warmup

@@ -19,8 +19,8 @@ def slerp(a, b, t: float):
         ValueError: t outside [0, 1]; keys, shapes or dtypes that differ; NaN or infinity; a zero vector. The message
             names the tensor.
 
-    >>> slerp(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), 0.5).round(decimals=4).tolist()
-    [0.7071000099182129, 0.7071000099182129]
+    >>> slerp(torch.tensor([3.0, 0.0]), torch.tensor([0.0, 3.0]), 1 / 3).square().round(decimals=3).tolist()
+    [6.75, 2.25]
     """
     return _merge(a, b, t, _slerp)
 
