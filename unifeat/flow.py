@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from unifeat import matching
+from unifeat import matching, rungs
 from unifeat.profiles import MODELS
 from unifeat.stages import Comparison, Run
 
@@ -80,25 +80,92 @@ def flow(run: Run, rule: str = "one_to_one", arm: str = "controlled") -> pd.Data
 
 
 def ladder(run: Run) -> pd.DataFrame:
-    """Best-match r of every live feature of the child: per edge, for seed twins of each model, and permuted."""
+    """The ladder, one row per live feature of the child: group, comparison, rule (best, one_to_one), r.
+
+    r is that of the best match, or of the one-to-one partner (missing where the parent has too few features).
+    """
     frames = []
-
-    def add(group, comparison, one, label="r_of_b"):
-        frames.append(pd.DataFrame(dict(group=group, comparison=comparison, r=one.table[label])))
-
-    for parent, child in EDGES:
-        for a, b in seed_pairs(run, "controlled"):
-            add("edges, independent SAEs", f"{parent} → {child}", run.compare((parent, a), (child, b)))
-    for name in MODELS:
-        for one in twins(run, name):
-            add("seed ceiling: two SAEs of one model", name, one)
-    for parent, child in EDGES[:4]:
-        a, b = seed_pairs(run, "controlled")[0]
-        add("null: tokens permuted", f"{parent} → {child}", run.compare((parent, a), (child, b)), "null_of_b")
+    for group, comparison, pairs, label in _rungs(run):
+        for table in pairs:
+            best, assigned = table[f"{label}_of_b"], np.full(len(table["r_of_b"]), np.nan)
+            assigned[table["assigned"][:, 1]] = table["r_assigned"] if label == "r" else table["null_assigned"]
+            frames += [pd.DataFrame(dict(group=group, comparison=comparison, rule=rule, r=r))
+                       for rule, r in (("best", best), ("one_to_one", assigned))]
     return pd.concat(frames, ignore_index=True)
 
 
+def _rungs(run: Run):
+    """Rungs from top to bottom: (group, comparison, tables of `matching.compare`, "r" or "null")."""
+    seeds = seed_pairs(run, "controlled")
+    a, b = seeds[0]
+    tables = {edge: [run.compare((edge[0], i), (edge[1], j)).table for i, j in seeds] for edge in EDGES}
+    for parent, child in EDGES:
+        yield "edges, independent SAEs", f"{parent} → {child}", tables[parent, child], "r"
+    for name in MODELS:
+        yield "seed ceiling: two SAEs of one model", name, [one.table for one in twins(run, name)], "r"
+    for parent, child in EDGES[:4]:
+        yield "raw MLP neurons, no SAE", f"neurons: {parent} → {child}", [rungs.neurons(run, parent, child)], "r"
+    for name in MODELS:
+        yield "SAE of an untrained model", f"untrained → {name}", [rungs.random(run, (name, b))], "r"
+    for parent, child in EDGES[:4]:
+        yield ("null: activations rotated", f"{parent} → {child}, rotated",
+               [rungs.rotated(run, (parent, a), (child, b))], "r")
+    for parent, child in EDGES[:4]:
+        yield "null: tokens permuted", f"{parent} → {child}, permuted", tables[parent, child][:1], "null"
+
+
+def ladder_table(run: Run, tau: float | None = None) -> pd.DataFrame:
+    """ladder.csv: per rung and rule the quantiles of r, and the share of the child's features with r >= tau.
+
+    Edges have their ceiling (mean over the two SAEs' pairs of the child), both nulls and the excess over the
+    permuted null, with 95 % intervals over documents; a ceiling's own row says what it is made of.
+    """
+    at = int(np.argmin(np.abs(matching.TAUS - (run.profile.probe.tau if tau is None else tau))))
+    spread = quantiles(ladder(run)).set_index(["group", "comparison", "rule"])
+    rows = []
+    for group, comparison, pairs, label in _rungs(run):
+        for rule in ("best", "one_to_one"):
+            row = dict(group=group, comparison=comparison, rule=rule,
+                       n_parent=np.mean([len(one["r_of_a"]) for one in pairs]),
+                       n_child=np.mean([len(one["r_of_b"]) for one in pairs]))
+            row |= dict(spread.loc[group, comparison, rule].drop("count")) | _at(pairs, rule, at, label)
+            if group.startswith("edges"):
+                row |= _bounded(run, comparison.split(" → "), pairs, rule, at)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _at(pairs: list[dict], rule: str, at: int, label: str) -> dict:
+    """Share of the child's features at threshold number `at`, its interval (none for a permuted null)."""
+    kind = "observed" if label == "r" else "null"
+    observed = np.mean([one[f"{kind}.{rule}.child"][at] for one in pairs])
+    low, high = matching.interval(_resampled(pairs, rule, at)) if label == "r" else (np.nan, np.nan)
+    return dict(observed=observed, ci_low=low, ci_high=high)
+
+
+def _resampled(pairs: list[dict], rule: str, at: int, sides=("child",)) -> np.ndarray:
+    return np.mean([one[f"resampled.{rule}.{side}"][:, at] for one in pairs for side in sides], axis=0)
+
+
+def _bounded(run: Run, edge, pairs: list[dict], rule: str, at: int) -> dict:
+    """Ceiling, nulls and excess of an edge; resamples of edge and ceiling are of the same documents."""
+    same, key = [one.table for one in twins(run, edge[1])], f"{rule}.child"
+    top, null = ceiling(run, edge[1], rule)[at], np.mean([one[f"null.{key}"][at] for one in pairs])
+    both = _resampled(same, rule, at, ("parent", "child"))
+    excesses = matching.excess(_resampled(pairs, rule, at), both, null)
+    turned = np.nan
+    if tuple(edge) in EDGES[:4]:
+        a, b = seed_pairs(run, "controlled")[0]
+        turned = rungs.rotated(run, (edge[0], a), (edge[1], b))[f"observed.{key}"][at]
+    observed = np.mean([one[f"observed.{key}"][at] for one in pairs])
+    names = ("ceiling_low", "ceiling_high", "excess_low", "excess_high")
+    ends = [*matching.interval(both), *matching.interval(excesses, bounds=(-np.inf, np.inf))]
+    return dict(ceiling=top, null=null, null_rotated=turned, excess=float(matching.excess(observed, top, null))
+                ) | dict(zip(names, ends, strict=True))
+
+
 def quantiles(ladder: pd.DataFrame) -> pd.DataFrame:
-    """What the ladder draws, as numbers: count, mean and quantiles of best-match r per row."""
-    found = ladder.groupby(["group", "comparison"], sort=False)["r"].describe(percentiles=[0.1, 0.25, 0.5, 0.75, 0.9])
+    """What the ladder draws, as numbers: count, mean and quantiles of r per row and rule."""
+    found = ladder.groupby(["group", "comparison", "rule"], sort=False)["r"].describe(
+        percentiles=[0.1, 0.25, 0.5, 0.75, 0.9])
     return found.drop(columns=["std"]).reset_index()

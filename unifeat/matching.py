@@ -198,10 +198,15 @@ def calibrated(r: np.ndarray, resampled: np.ndarray, size: int, taus=TAUS) -> np
     return observed + deviation * factor
 
 
-def interval(shares: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval of spread shares (resamples, ...), ends (...), within [0, 1]."""
-    ends = np.nanpercentile(shares, [50 * (1 - level), 50 * (1 + level)], axis=0)
-    return tuple(np.clip(ends, 0, 1))
+def interval(shares: np.ndarray, level: float = 0.95, bounds=(0, 1)) -> np.ndarray:
+    """Ends (2, ...) of the percentile interval of spread shares (resamples, ...), kept within `bounds`.
+
+    >>> interval(np.linspace(-0.2, 0.8, 101)).round(3).tolist()
+    [0.0, 0.775]
+    """
+    if np.isnan(shares).all():
+        return np.full((2, *shares.shape[1:]), np.nan)
+    return np.clip(np.nanpercentile(shares, [50 * (1 - level), 50 * (1 + level)], axis=0), *bounds)
 
 
 def resampled_r(a, b, found: Match, documents: np.ndarray, strata: np.ndarray, resamples: int, seed: int) -> dict:
