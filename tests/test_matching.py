@@ -157,7 +157,7 @@ def test_calibration_by_hand():
 def test_comparing_with_nothing_live_gives_empty_tables(shape):
     a, b = (sparse.csr_matrix((50, n)) for n in shape)
     out = matching.compare(a, b, np.repeat(np.arange(5), 10), np.zeros(50, int), 3, 0)
-    empty = ("parent", "child")[shape[1] == 0]
+    empty = "parent" if shape[0] == 0 else "child"
     assert out["assigned"].shape == (0, 2) and np.isnan(out[f"observed.best.{empty}"]).all()
 
 

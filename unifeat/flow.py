@@ -120,7 +120,7 @@ def ladder_table(run: Run, tau: float | None = None) -> pd.DataFrame:
     Edges have their ceiling (mean over the two SAEs' pairs of the child), both nulls and the excess over the
     permuted null, with 95 % intervals over documents; a ceiling's own row says what it is made of.
     """
-    at = int(np.argmin(np.abs(matching.TAUS - (run.profile.probe.tau if tau is None else tau))))
+    tau = run.profile.probe.tau if tau is None else tau
     spread = quantiles(ladder(run)).set_index(["group", "comparison", "rule"])
     rows = []
     for group, comparison, pairs, label in _rungs(run):
@@ -128,40 +128,53 @@ def ladder_table(run: Run, tau: float | None = None) -> pd.DataFrame:
             row = dict(group=group, comparison=comparison, rule=rule,
                        n_parent=np.mean([len(one["r_of_a"]) for one in pairs]),
                        n_child=np.mean([len(one["r_of_b"]) for one in pairs]))
-            row |= dict(spread.loc[group, comparison, rule].drop("count")) | _at(pairs, rule, at, label)
+            row |= dict(spread.loc[group, comparison, rule].drop("count")) | share(pairs, rule, tau, label)
             if group.startswith("edges"):
-                row |= _bounded(run, comparison.split(" → "), pairs, rule, at)
+                edge = tuple(comparison.split(" → "))
+                row |= bounded(pairs, [one.table for one in twins(run, edge[1])], rule, tau)
+                row["null_rotated"] = _turned(run, edge, rule, tau)
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _at(pairs: list[dict], rule: str, at: int, label: str) -> dict:
-    """Share of the child's features at threshold number `at`, its interval (none for a permuted null)."""
-    kind = "observed" if label == "r" else "null"
-    observed = np.mean([one[f"{kind}.{rule}.child"][at] for one in pairs])
-    low, high = matching.interval(_resampled(pairs, rule, at)) if label == "r" else (np.nan, np.nan)
+def share(pairs: list[dict], rule: str, tau: float, label: str = "r", side: str = "child") -> dict:
+    """Share of a side's features at r >= tau with its interval, mean over tables of `matching.compare`."""
+    kind, at = ("observed" if label == "r" else "null"), _number(tau)
+    observed = np.mean([one[f"{kind}.{rule}.{side}"][at] for one in pairs])
+    low, high = matching.interval(_resampled(pairs, rule, at, (side,))) if label == "r" else (np.nan, np.nan)
     return dict(observed=observed, ci_low=low, ci_high=high)
+
+
+def bounded(pairs: list[dict], same: list[dict], rule: str, tau: float) -> dict:
+    """Ceiling, permuted null and excess of an edge (child's side) with intervals.
+
+    pairs: tables of the edge; same: of the child's seed twins. Both resample the same documents, so that what they
+    share cancels in the excess.
+    """
+    at, key = _number(tau), f"{rule}.child"
+    top = np.mean([one[f"observed.{rule}.{side}"][at] for one in same for side in ("parent", "child")])
+    null, observed = (np.mean([one[f"{kind}.{key}"][at] for one in pairs]) for kind in ("null", "observed"))
+    both = _resampled(same, rule, at, ("parent", "child"))
+    excesses = matching.excess(_resampled(pairs, rule, at), both, null)
+    ends = [*matching.interval(both), *matching.interval(excesses, bounds=(-np.inf, np.inf))]
+    names = ("ceiling_low", "ceiling_high", "excess_low", "excess_high")
+    return dict(ceiling=top, null=null, excess=float(matching.excess(observed, top, null))
+                ) | dict(zip(names, ends, strict=True))
+
+
+def _number(tau: float) -> int:
+    return int(np.argmin(np.abs(matching.TAUS - tau)))
 
 
 def _resampled(pairs: list[dict], rule: str, at: int, sides=("child",)) -> np.ndarray:
     return np.mean([one[f"resampled.{rule}.{side}"][:, at] for one in pairs for side in sides], axis=0)
 
 
-def _bounded(run: Run, edge, pairs: list[dict], rule: str, at: int) -> dict:
-    """Ceiling, nulls and excess of an edge; resamples of edge and ceiling are of the same documents."""
-    same, key = [one.table for one in twins(run, edge[1])], f"{rule}.child"
-    top, null = ceiling(run, edge[1], rule)[at], np.mean([one[f"null.{key}"][at] for one in pairs])
-    both = _resampled(same, rule, at, ("parent", "child"))
-    excesses = matching.excess(_resampled(pairs, rule, at), both, null)
-    turned = np.nan
-    if tuple(edge) in EDGES[:4]:
-        a, b = seed_pairs(run, "controlled")[0]
-        turned = rungs.rotated(run, (edge[0], a), (edge[1], b))[f"observed.{key}"][at]
-    observed = np.mean([one[f"observed.{key}"][at] for one in pairs])
-    names = ("ceiling_low", "ceiling_high", "excess_low", "excess_high")
-    ends = [*matching.interval(both), *matching.interval(excesses, bounds=(-np.inf, np.inf))]
-    return dict(ceiling=top, null=null, null_rotated=turned, excess=float(matching.excess(observed, top, null))
-                ) | dict(zip(names, ends, strict=True))
+def _turned(run: Run, edge: tuple[str, str], rule: str, tau: float) -> float:
+    if edge not in EDGES[:4]:
+        return np.nan
+    a, b = seed_pairs(run, "controlled")[0]
+    return rungs.rotated(run, (edge[0], a), (edge[1], b))[f"observed.{rule}.child"][_number(tau)]
 
 
 def quantiles(ladder: pd.DataFrame) -> pd.DataFrame:
