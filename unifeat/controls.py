@@ -17,7 +17,7 @@ from unifeat.stages import Run
 EDGE = ("base", "lua")
 RULE = "one_to_one"
 BINS = 5  # of firing density
-WEAK_L1 = 0.3  # where relu's steered coefficient starts if the profile has none
+WEAK_L1 = 1.0  # where relu's steered coefficient starts if the profile has none
 
 
 def variant(run: Run, **changes: dict) -> Run:
@@ -60,10 +60,14 @@ def _same_index(one, tau: float) -> float:
 
 
 def kinds(run: Run) -> pd.DataFrame:
-    """Does the kind of SAE decide? relu, topk and batchtopk steered to the same L0 (x = kind)."""
+    """Does the kind of SAE decide? relu, topk and batchtopk steered to the same L0 (x = kind).
+
+    matched: whether the base's L0 is within 5 % of the profile's k; only then is it a fair comparison.
+    """
     p = run.profile
-    return _sweep((kind, variant(run, sae=dict(kind=kind, tokens=p.controls.tokens, l1=p.sae.l1 or WEAK_L1)))
-                  for kind in p.controls.kinds)
+    frame = _sweep((kind, variant(run, sae=dict(kind=kind, tokens=p.controls.tokens, l1=p.sae.l1 or WEAK_L1)))
+                   for kind in p.controls.kinds)
+    return frame.assign(matched=(frame["l0"] / p.sae.k - 1).abs() <= 0.05)
 
 
 def sizes(run: Run) -> pd.DataFrame:
@@ -186,7 +190,7 @@ def _twin(run: Run, seed: int) -> np.ndarray:
 def wilson(share: float, n: float, z: float = 1.96) -> tuple[float, float]:
     """Wilson's 95 % interval of a share of n.
 
-    >>> [round(end, 3) for end in wilson(0.5, 100)]
+    >>> [round(float(end), 3) for end in wilson(0.5, 100)]
     [0.404, 0.596]
     """
     middle, width = share + z * z / (2 * n), z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -198,12 +202,14 @@ def answer(frame: pd.DataFrame, what: str) -> str:
 
     Differ means that the two intervals have no point in common.
     """
-    rows = frame.dropna(subset=["excess"]).sort_values("excess", kind="stable")
+    rows = frame.dropna(subset=["excess"])
+    if "matched" in rows and not rows["matched"].all():
+        what += f" (not at matched L0: {', '.join(rows.loc[~rows['matched'], 'x'])}, left out)"
+        rows = rows[rows["matched"]]
     if len(rows) < 2:
         return f"{what}: too few variants could be measured to compare them."
-    low, high = rows.iloc[0], rows.iloc[-1]
     column = "excess" if rows[["excess_low", "excess_high"]].notna().all(axis=None) else "observed"
-    low, high = (rows.loc[rows[column].idxmin()], rows.loc[rows[column].idxmax()])
+    low, high = rows.loc[rows[column].idxmin()], rows.loc[rows[column].idxmax()]
     ends = ("excess_low", "excess_high") if column == "excess" else ("ci_low", "ci_high")
     verdict = "it matters" if low[ends[1]] < high[ends[0]] else "no difference can be told"
     text = [f"{100 * row[column]:.0f} % [{100 * row[ends[0]]:.0f}, {100 * row[ends[1]]:.0f}] at {_name(row)}"
@@ -213,5 +219,18 @@ def answer(frame: pd.DataFrame, what: str) -> str:
 
 
 def _name(row) -> str:
-    x = row["x"] if isinstance(row["x"], str) else f"{row['x']:.3g}"
-    return f"{x} ({row['edge']})" if "edge" in row else x
+    return row["x"] if isinstance(row["x"], str) else f"{row['x']:.3g}"
+
+
+def answer_initialization(frame: pd.DataFrame) -> str:
+    """One sentence: on how many edges the two arms' intervals are apart, and the edge where they differ most."""
+    rows = frame.pivot(index="edge", columns="x")
+    change = rows["excess"]["shared"] - rows["excess"]["independent"]
+    apart = ((rows["excess_low"]["shared"] > rows["excess_high"]["independent"])
+             | (rows["excess_high"]["shared"] < rows["excess_low"]["independent"]))
+    edge = change.abs().idxmax()
+    ends = [f"{100 * rows['excess'][arm][edge]:.0f} % [{100 * rows['excess_low'][arm][edge]:.0f}, "
+            f"{100 * rows['excess_high'][arm][edge]:.0f}]" for arm in ("independent", "shared")]
+    return (f"Shared initialization: excess persistence differs beyond its intervals on {apart.sum()} of {len(rows)} "
+            f"edges, most on {edge}, from {ends[0]} with independent to {ends[1]} with shared initial weights; "
+            f"{100 * rows['same_index']['shared'].mean():.0f} % of the shared arm's pairs have the same index.")
