@@ -58,7 +58,7 @@ def _places(frame: pd.DataFrame, numeric: bool, grouped: bool) -> np.ndarray:
 
 
 def _title(edge: str) -> str:
-    return " → ".join(SHORT_NAMES.get(name, name) for name in edge.split(" → "))
+    return " →\n".join(SHORT_NAMES.get(name, name) for name in edge.split(" → "))
 
 
 def _marks(ax, x, frame: pd.DataFrame, name: str, ends, color, marker: str, joined: bool):
