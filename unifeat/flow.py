@@ -43,6 +43,7 @@ def persistence(run: Run) -> pd.DataFrame:
 
                 observed, null, bound = mean("observed"), mean("null"), ceiling(run, owner, rule)
                 low, high = matching.interval(mean("resampled"))
+                low, high = np.minimum(low, observed), np.maximum(high, observed)  # percentiles of few features jump
                 frames.append(pd.DataFrame(dict(
                     arm=arm, parent=parent, child=child, side=side, rule=rule, tau=matching.TAUS,
                     n_parent=np.mean([len(one.live_a) for one in pairs]),
@@ -142,7 +143,7 @@ def share(pairs: list[dict], rule: str, tau: float, label: str = "r", side: str 
     kind, at = ("observed" if label == "r" else "null"), _number(tau)
     observed = np.mean([one[f"{kind}.{rule}.{side}"][at] for one in pairs])
     low, high = matching.interval(_resampled(pairs, rule, at, (side,))) if label == "r" else (np.nan, np.nan)
-    return dict(observed=observed, ci_low=low, ci_high=high)
+    return dict(observed=observed, ci_low=np.minimum(low, observed), ci_high=np.maximum(high, observed))
 
 
 def bounded(pairs: list[dict], same: list[dict], rule: str, tau: float) -> dict:

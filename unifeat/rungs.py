@@ -106,7 +106,7 @@ def _kept(run: Run, stage: str, sides, *names: str, more=(), rows=slice(None)) -
 
     def build(folder):
         np.savez(folder / "match.npz", **matching.compare(*sides(), probe["document"][rows], probe["domain"][rows],
-                                                          p.bootstrap, p.seed))
+                                                          p.bootstrap, p.seed, with_null=False))
 
     inputs = [run._feature_artefact(name) for name in dict.fromkeys(names)]
     modules = (matching, features, lm, sae, sys.modules[__name__])
