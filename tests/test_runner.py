@@ -180,7 +180,19 @@ def test_a_whole_run_prints_a_line_for_each_notebook_and_succeeds(repository, ca
     assert cli.main(["figures", "--profile", "smoke"]) == 0
     first, last = capsys.readouterr().out.splitlines()
     assert first.split()[0] == "01_a" and first.split()[2] == "s" and first.endswith(", ".join(cli.FIGURES))
-    assert last.startswith("10 figures are in figures/smoke/, their numbers in figures/smoke/data/ (")
+    assert last.startswith(f"{len(cli.FIGURES)} figures are in figures/smoke/, their numbers in figures/smoke/data/ (")
+
+
+def test_controls_run_on_their_own_and_only_there(repository, capsys):
+    for name in cli.CONTROLS:
+        for kind in ("pdf", "png", "json"):
+            (repository / "figures/smoke" / f"{name}.{kind}").write_text("x")
+    write(repository / "notebooks" / "09_controls.ipynb", SAVE.format("\\n".join(cli.CONTROLS)))
+    assert cli.main(["figures", "--profile", "smoke"]) == 0
+    assert "09_controls" not in capsys.readouterr().out
+    assert cli.main(["controls", "--profile", "smoke"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("09_controls") and "8 figures are in figures/smoke/" in out
 
 
 @pytest.mark.parametrize("damage, message", [

@@ -1,4 +1,4 @@
-"""`python -m unifeat figures` runs the notebooks; `python -m unifeat strip` refreshes the committed ones."""
+"""`python -m unifeat figures` and `controls` run the notebooks; `strip` refreshes the committed ones."""
 
 import argparse
 import os
@@ -17,7 +17,10 @@ KERNEL = {  # read by the C libraries when a kernel starts; measured on two core
     "MALLOC_TRIM_THRESHOLD_": "4000000000",
 }
 FIGURES = ("corpora", "loss_curves", "domain_matrix", "fig5_merge_sweep", "sae_card", "fig1_design",
-           "fig2_flow", "ladder", "fig3_universal", "fig4_vanished")
+           "fig2_flow", "ladder", "fig3_universal", "fig4_vanished", "swap", "verdicts")
+LONG = ("09_controls",)  # `controls` runs these, `figures` does not
+CONTROLS = tuple(f"control_{name}" for name in ("initialization", "thresholds", "densities", "mixes", "kinds",
+                                                "sizes", "lengths", "models"))
 TABLES = {  # columns in their order
     "models": "model,domain,split,tokens,bytes,loss_nats,accuracy,bits_per_byte",
     "merge_sweep": "method,t,domain,loss_nats,accuracy",
@@ -34,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "figures":
             return figures(options.profile, options.corpora, options.start)
+        if options.command == "controls":
+            return controls(options.profile, options.corpora)
         return strip(options.profile)
     except UnifeatError as error:
         print(error, file=sys.stderr)
@@ -47,9 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m unifeat", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("figures", help="execute the notebooks in order and regenerate every figure")
-    run.add_argument("--profile", default="laptop", help="smoke, laptop (default), paper, or a .toml file")
-    run.add_argument("--corpora", default="", help="embedded, hub, files, or a folder of yours")
     run.add_argument("--from", dest="start", default="", metavar="NN", help="first notebook to run")
+    more = commands.add_parser("controls", help="execute the notebook of controls, which trains SAEs of its own")
+    for command in (run, more):
+        command.add_argument("--profile", default="laptop", help="smoke, laptop (default), paper, or a .toml file")
+        command.add_argument("--corpora", default="", help="embedded, hub, files, or a folder of yours")
     clean = commands.add_parser("strip", help="copy executed notebooks over notebooks/, fit to commit")
     clean.add_argument("--profile", default="laptop", help="whose executed notebooks (default: laptop)")
     return parser
@@ -64,16 +71,34 @@ def figures(profile: str, corpora: str, start: str) -> int:
     """
     profile, corpora = check_arguments(profile, corpora)
     notebooks = runner.find_notebooks(paths.ROOT / "notebooks", start)
+    return _execute([path for path in notebooks if path.stem not in LONG], profile, corpora, FIGURES, TABLES,
+                    trusted=bool(start))
+
+
+def controls(profile: str, corpora: str) -> int:
+    """Execute the notebooks that `figures` leaves out, and check that every control's figure is there.
+
+    Raises:
+        UnifeatError: unknown profile or corpora.
+        NotebookError: a cell failed, or a figure is missing at the end.
+    """
+    profile, corpora = check_arguments(profile, corpora)
+    notebooks = [path for path in runner.find_notebooks(paths.ROOT / "notebooks") if path.stem in LONG]
+    return _execute(notebooks, profile, corpora, CONTROLS, {})
+
+
+def _execute(notebooks: list[Path], profile: str, corpora: str, promised, tables, trusted: bool = False) -> int:
+    """Run notebooks and check what they promised; `trusted`: figures may be of an earlier run."""
     os.environ.update(UNIFEAT_PROFILE=profile, UNIFEAT_CORPORA=corpora)
     for name, value in KERNEL.items():
         os.environ.setdefault(name, value)
     folder, began = paths.figures(profile, corpora), time.perf_counter()
     outcomes = runner.run_notebooks(notebooks, executed(profile, corpora),
                                     dict(PROFILE=profile, CORPORA=corpora), _print)
-    saved = {name for outcome in outcomes for name in outcome.saved} if not start else set(FIGURES)
-    check_figures(folder, saved)
+    saved = {name for outcome in outcomes for name in outcome.saved} if not trusted else set(promised)
+    check_figures(folder, saved, promised, tables)
     where = paths.relative(folder)
-    print(f"{len(FIGURES)} figures are in {where}/, their numbers in {where}/data/ "
+    print(f"{len(promised)} figures are in {where}/, their numbers in {where}/data/ "
           f"({time.perf_counter() - began:.0f} s in all).")
     return 0
 
@@ -81,6 +106,8 @@ def figures(profile: str, corpora: str, start: str) -> int:
 def strip(profile: str) -> int:
     """Copy the executed notebooks of `profile` over those in notebooks/, without traces of the run; the README too."""
     for path in runner.find_notebooks(paths.ROOT / "notebooks"):
+        if path.stem in LONG and not (executed(profile, "") / path.name).is_file():
+            continue  # `controls` has not run here; the committed copy stays
         strip_notebook(executed(profile, "") / path.name, path, paths.ROOT)
         print(f"notebooks/{path.name}")
     from unifeat import report  # with torch, which the other commands need not wait for
@@ -116,23 +143,23 @@ def executed(profile: str, corpora: str) -> Path:
     return paths.ROOT / "build" / "notebooks" / paths.run_name(profile, corpora)
 
 
-def check_figures(folder: Path, saved: set[str]) -> None:
+def check_figures(folder: Path, saved: set[str], promised=FIGURES, tables=TABLES) -> None:
     """Every promised file is in `folder`, saved by this run, and every promised table has its columns.
 
     Raises:
         NotebookError: names the first that is not.
     """
-    files = [f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "json")]
-    files += [f"data/{name}.csv" for name in TABLES] + ["manifest.json"]
+    files = [f"{name}.{kind}" for name in promised for kind in ("pdf", "png", "json")]
+    files += [f"data/{name}.csv" for name in tables] + ["manifest.json"]
     for name in files:
         if not (folder / name).is_file() or not (folder / name).stat().st_size:
             raise NotebookError(f"The notebooks ran, but {paths.relative(folder)}/{name} was not written.")
-    for name, columns in TABLES.items():
+    for name, columns in tables.items():
         header, *rows = (folder / "data" / f"{name}.csv").read_text(encoding="utf-8").splitlines()
         if header != columns or not rows:
             raise NotebookError(f"The notebooks ran, but data/{name}.csv has {len(rows)} rows and columns "
                                 f"{header}; it must have the columns {columns}.")
-    for name in FIGURES:
+    for name in promised:
         if name not in saved:
             raise NotebookError(f"The notebooks ran, but none of them saved {name}: the file in "
                                 f"{paths.relative(folder)}/ is of an earlier run.")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from unifeat import matching
+from unifeat import matching, rungs
 from unifeat.profiles import MODELS
 from unifeat.stages import Comparison, Run
 
@@ -43,6 +43,7 @@ def persistence(run: Run) -> pd.DataFrame:
 
                 observed, null, bound = mean("observed"), mean("null"), ceiling(run, owner, rule)
                 low, high = matching.interval(mean("resampled"))
+                low, high = np.minimum(low, observed), np.maximum(high, observed)  # percentiles of few features jump
                 frames.append(pd.DataFrame(dict(
                     arm=arm, parent=parent, child=child, side=side, rule=rule, tau=matching.TAUS,
                     n_parent=np.mean([len(one.live_a) for one in pairs]),
@@ -80,25 +81,105 @@ def flow(run: Run, rule: str = "one_to_one", arm: str = "controlled") -> pd.Data
 
 
 def ladder(run: Run) -> pd.DataFrame:
-    """Best-match r of every live feature of the child: per edge, for seed twins of each model, and permuted."""
+    """The ladder, one row per live feature of the child: group, comparison, rule (best, one_to_one), r.
+
+    r is that of the best match, or of the one-to-one partner (missing where the parent has too few features).
+    """
     frames = []
-
-    def add(group, comparison, one, label="r_of_b"):
-        frames.append(pd.DataFrame(dict(group=group, comparison=comparison, r=one.table[label])))
-
-    for parent, child in EDGES:
-        for a, b in seed_pairs(run, "controlled"):
-            add("edges, independent SAEs", f"{parent} → {child}", run.compare((parent, a), (child, b)))
-    for name in MODELS:
-        for one in twins(run, name):
-            add("seed ceiling: two SAEs of one model", name, one)
-    for parent, child in EDGES[:4]:
-        a, b = seed_pairs(run, "controlled")[0]
-        add("null: tokens permuted", f"{parent} → {child}", run.compare((parent, a), (child, b)), "null_of_b")
+    for group, comparison, pairs, label in _rungs(run):
+        for table in pairs:
+            best, assigned = table[f"{label}_of_b"], np.full(len(table["r_of_b"]), np.nan)
+            assigned[table["assigned"][:, 1]] = table["r_assigned"] if label == "r" else table["null_assigned"]
+            frames += [pd.DataFrame(dict(group=group, comparison=comparison, rule=rule, r=r))
+                       for rule, r in (("best", best), ("one_to_one", assigned))]
     return pd.concat(frames, ignore_index=True)
 
 
+def _rungs(run: Run):
+    """Rungs from top to bottom: (group, comparison, tables of `matching.compare`, "r" or "null")."""
+    seeds = seed_pairs(run, "controlled")
+    a, b = seeds[0]
+    tables = {edge: [run.compare((edge[0], i), (edge[1], j)).table for i, j in seeds] for edge in EDGES}
+    for parent, child in EDGES:
+        yield "edges, independent SAEs", f"{parent} → {child}", tables[parent, child], "r"
+    for name in MODELS:
+        yield "seed ceiling: two SAEs of one model", name, [one.table for one in twins(run, name)], "r"
+    for parent, child in EDGES[:4]:
+        yield "raw MLP neurons, no SAE", f"neurons: {parent} → {child}", [rungs.neurons(run, parent, child)], "r"
+    for name in MODELS:
+        yield "SAE of an untrained model", f"untrained → {name}", [rungs.random(run, (name, b))], "r"
+    for parent, child in EDGES[:4]:
+        yield ("null: activations rotated", f"{parent} → {child}, rotated",
+               [rungs.rotated(run, (parent, a), (child, b))], "r")
+    for parent, child in EDGES[:4]:
+        yield "null: tokens permuted", f"{parent} → {child}, permuted", tables[parent, child][:1], "null"
+
+
+def ladder_table(run: Run, tau: float | None = None) -> pd.DataFrame:
+    """ladder.csv: per rung and rule the quantiles of r, and the share of the child's features with r >= tau.
+
+    Edges have their ceiling (mean over the two SAEs' pairs of the child), both nulls and the excess over the
+    permuted null, with 95 % intervals over documents; a ceiling's own row says what it is made of.
+    """
+    tau = run.profile.probe.tau if tau is None else tau
+    spread = quantiles(ladder(run)).set_index(["group", "comparison", "rule"])
+    rows = []
+    for group, comparison, pairs, label in _rungs(run):
+        for rule in ("best", "one_to_one"):
+            row = dict(group=group, comparison=comparison, rule=rule,
+                       n_parent=np.mean([len(one["r_of_a"]) for one in pairs]),
+                       n_child=np.mean([len(one["r_of_b"]) for one in pairs]))
+            row |= dict(spread.loc[group, comparison, rule].drop("count")) | share(pairs, rule, tau, label)
+            if group.startswith("edges"):
+                edge = tuple(comparison.split(" → "))
+                row |= bounded(pairs, [one.table for one in twins(run, edge[1])], rule, tau)
+                row["null_rotated"] = _turned(run, edge, rule, tau)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def share(pairs: list[dict], rule: str, tau: float, label: str = "r", side: str = "child") -> dict:
+    """Share of a side's features at r >= tau with its interval, mean over tables of `matching.compare`."""
+    kind, at = ("observed" if label == "r" else "null"), _number(tau)
+    observed = np.mean([one[f"{kind}.{rule}.{side}"][at] for one in pairs])
+    low, high = matching.interval(_resampled(pairs, rule, at, (side,))) if label == "r" else (np.nan, np.nan)
+    return dict(observed=observed, ci_low=np.minimum(low, observed), ci_high=np.maximum(high, observed))
+
+
+def bounded(pairs: list[dict], same: list[dict], rule: str, tau: float) -> dict:
+    """Ceiling, permuted null and excess of an edge (child's side) with intervals.
+
+    pairs: tables of the edge; same: of the child's seed twins. Both resample the same documents, so that what they
+    share cancels in the excess.
+    """
+    at, key = _number(tau), f"{rule}.child"
+    top = np.mean([one[f"observed.{rule}.{side}"][at] for one in same for side in ("parent", "child")])
+    null, observed = (np.mean([one[f"{kind}.{key}"][at] for one in pairs]) for kind in ("null", "observed"))
+    both = _resampled(same, rule, at, ("parent", "child"))
+    excesses = matching.excess(_resampled(pairs, rule, at), both, null)
+    ends = [*matching.interval(both), *matching.interval(excesses, bounds=(-np.inf, np.inf))]
+    names = ("ceiling_low", "ceiling_high", "excess_low", "excess_high")
+    return dict(ceiling=top, null=null, excess=float(matching.excess(observed, top, null))
+                ) | dict(zip(names, ends, strict=True))
+
+
+def _number(tau: float) -> int:
+    return int(np.argmin(np.abs(matching.TAUS - tau)))
+
+
+def _resampled(pairs: list[dict], rule: str, at: int, sides=("child",)) -> np.ndarray:
+    return np.mean([one[f"resampled.{rule}.{side}"][:, at] for one in pairs for side in sides], axis=0)
+
+
+def _turned(run: Run, edge: tuple[str, str], rule: str, tau: float) -> float:
+    if edge not in EDGES[:4]:
+        return np.nan
+    a, b = seed_pairs(run, "controlled")[0]
+    return rungs.rotated(run, (edge[0], a), (edge[1], b))[f"observed.{rule}.child"][_number(tau)]
+
+
 def quantiles(ladder: pd.DataFrame) -> pd.DataFrame:
-    """What the ladder draws, as numbers: count, mean and quantiles of best-match r per row."""
-    found = ladder.groupby(["group", "comparison"], sort=False)["r"].describe(percentiles=[0.1, 0.25, 0.5, 0.75, 0.9])
+    """What the ladder draws, as numbers: count, mean and quantiles of r per row and rule."""
+    found = ladder.groupby(["group", "comparison", "rule"], sort=False)["r"].describe(
+        percentiles=[0.1, 0.25, 0.5, 0.75, 0.9])
     return found.drop(columns=["std"]).reset_index()

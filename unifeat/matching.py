@@ -198,10 +198,15 @@ def calibrated(r: np.ndarray, resampled: np.ndarray, size: int, taus=TAUS) -> np
     return observed + deviation * factor
 
 
-def interval(shares: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval of spread shares (resamples, ...), ends (...), within [0, 1]."""
-    ends = np.nanpercentile(shares, [50 * (1 - level), 50 * (1 + level)], axis=0)
-    return tuple(np.clip(ends, 0, 1))
+def interval(shares: np.ndarray, level: float = 0.95, bounds=(0, 1)) -> np.ndarray:
+    """Ends (2, ...) of the percentile interval of spread shares (resamples, ...), kept within `bounds`.
+
+    >>> interval(np.linspace(-0.2, 0.8, 101)).round(3).tolist()
+    [0.0, 0.775]
+    """
+    if np.isnan(shares).all():
+        return np.full((2, *shares.shape[1:]), np.nan)
+    return np.clip(np.nanpercentile(shares, [50 * (1 - level), 50 * (1 + level)], axis=0), *bounds)
 
 
 def resampled_r(a, b, found: Match, documents: np.ndarray, strata: np.ndarray, resamples: int, seed: int) -> dict:
@@ -242,22 +247,26 @@ def _by_document(group, a, b, i=None, j=None, columns: int = 256) -> tuple[np.nd
     return np.concatenate(sums, axis=1), np.concatenate(products, axis=1)
 
 
-def compare(a, b, documents: np.ndarray, strata: np.ndarray, resamples: int, seed: int) -> dict[str, np.ndarray]:
+def compare(a, b, documents: np.ndarray, strata: np.ndarray, resamples: int, seed: int, with_null: bool = True,
+            ) -> dict[str, np.ndarray]:
     """All that is kept of one comparison of the live features a (tokens, n_a) with b (tokens, n_b).
 
     best_of_a, best_of_b, r_of_a, r_of_b: best partner and its r; assigned, r_assigned: the one-to-one pairs; null_*:
     the same with b's tokens permuted; "observed.rule.side", "null.rule.side" (taus,) and "resampled.rule.side"
     (resamples, taus).
     """
-    found, null = match(correlate(a, b)), match(correlate(a, permute(b, seed)))
+    found = match(correlate(a, b))
     out = dict(best_of_a=found.partner_of_a, best_of_b=found.partner_of_b, r_of_a=found.r.max(1, initial=-1),
-               r_of_b=found.r.max(0, initial=-1), assigned=found.assigned, r_assigned=found.r[tuple(found.assigned.T)],
-               null_of_a=null.r.max(1, initial=-1), null_of_b=null.r.max(0, initial=-1),
-               null_assigned=null.r[tuple(null.assigned.T)])
-    resampled = bootstrap(a, b, found, documents, strata, resamples, seed)
-    for label, shares in (("observed", persistence(found)), ("null", persistence(null)), ("resampled", resampled)):
-        out |= {f"{label}.{rule}.{side}": value for (rule, side), value in shares.items()}
-    return out
+               r_of_b=found.r.max(0, initial=-1), assigned=found.assigned, r_assigned=found.r[tuple(found.assigned.T)])
+    tables = dict(observed=persistence(found),
+                  resampled=bootstrap(a, b, found, documents, strata, resamples, seed))
+    if with_null:
+        null = match(correlate(a, permute(b, seed)))
+        out |= dict(null_of_a=null.r.max(1, initial=-1), null_of_b=null.r.max(0, initial=-1),
+                    null_assigned=null.r[tuple(null.assigned.T)])
+        tables["null"] = persistence(null)
+    return out | {f"{label}.{rule}.{side}": value for label, shares in tables.items()
+                  for (rule, side), value in shares.items()}
 
 
 def _resample(strata: np.ndarray, resamples: int, seed: int) -> np.ndarray:

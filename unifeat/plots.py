@@ -1,7 +1,7 @@
 """Every figure of the repository: plain frames and arrays in, one matplotlib Figure out.
 
-Charts of corpora and models are here, the others in `designplot`, `flowplot`, `saeplot` and `tokenplot`,
-colors and `write` in `style`; all of them can be called as `plots.<name>`. `note` is the line of small type
+Charts of corpora and models are here, the others in `controlplot`, `designplot`, `flowplot`, `saeplot`, `tokenplot`
+and `verdictplot`, colors and `write` in `style`; all can be called as `plots.<name>`. `note` is the line of small type
 at the bottom that says what the numbers were measured on.
 """
 
@@ -14,6 +14,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from unifeat.controlplot import control
 from unifeat.designplot import design
 from unifeat.flowplot import flow
 from unifeat.saeplot import ladder, sae_card
@@ -40,11 +41,12 @@ from unifeat.style import (
     write,
 )
 from unifeat.tokenplot import token_heatmap
+from unifeat.verdictplot import swap, verdicts
 
 __all__ = [
-    "DOMAIN_COLORS", "DOMAIN_NAMES", "MODEL_COLORS", "MODEL_NAMES", "STYLE", "corpora", "design",
-           "domain_matrix",
-    "flow", "ladder", "loss_curves", "merge_sweep", "sae_card", "token_heatmap", "write",
+    "DOMAIN_COLORS", "DOMAIN_NAMES", "MODEL_COLORS", "MODEL_NAMES", "STYLE", "control", "corpora", "design",
+    "domain_matrix", "flow", "ladder", "loss_curves", "merge_sweep", "sae_card", "swap", "token_heatmap", "verdicts",
+    "write",
 ]
 
 OWN_DOMAINS = {"base": ("english", "python"), "lua": ("lua",), "stories": ("stories",)}

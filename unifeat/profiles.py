@@ -119,6 +119,16 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Controls:
+    """The variants of notebook 09; every one trains SAEs on the base and on Lua."""
+
+    tokens: int  # activations each of their SAEs sees
+    kinds: tuple[str, ...]
+    expansions: tuple[int, ...]  # dictionary sizes, as multiples of the MLP's width
+    lengths: tuple[float, ...]  # training lengths, as multiples of `tokens`
+
+
+@dataclass(frozen=True)
 class Profile:
     """One run of the whole repository."""
 
@@ -132,6 +142,7 @@ class Profile:
     merge: Merge
     sae: Sae
     probe: Probe
+    controls: Controls
 
 
 def load(name: str, **overrides) -> Profile:
@@ -213,6 +224,11 @@ def _check(p: Profile) -> None:
         ("probe.tokens", p.probe.tokens >= p.probe.min_fires,
          "at least probe.min_fires, or no feature can be live"),
         ("probe.tau", 0 < p.probe.tau <= 1, "in (0, 1]"),
+        ("controls.tokens", p.controls.tokens * min(p.controls.lengths, default=0) >= p.sae.batch,
+         "at least one batch (sae.batch) at the shortest of controls.lengths"),
+        ("controls.kinds", set(p.controls.kinds) <= set(KINDS), f"among {', '.join(KINDS)}"),
+        ("controls.expansions", min(p.controls.expansions, default=0) * p.model.d_mlp >= p.sae.k,
+         "wide enough for sae.k active latents"),
         ("probe.bootstrap", p.probe.bootstrap >= 1, "at least 1"),
     ]
     for stage in ("base", "lua", "stories"):

@@ -22,47 +22,61 @@ from unifeat.style import (
     tint,
 )
 
+RULES = {"best": "many-to-one: best match", "one_to_one": "one-to-one partner"}
 COLUMNS = (34, 68, 100)  # points right of the ladder's axis: median, share above tau, count
 
 
 @styled
 def ladder(frame: pd.DataFrame, tau: float = 0.8, note: str = ""):
-    """Distribution of best-match r, one row per comparison, rows gathered in groups (edges, ceilings, nulls).
+    """Distribution of match r, one row per comparison, rows gathered in groups (edges, ceilings, nulls).
 
-    frame: comparison, group, r; long form, one row per live feature. The dot is the median, the bar 10-90 %.
+    frame: comparison, group, r and optionally rule (best, one_to_one: a panel each); long form, one row per live
+    feature. The dot is the median, the bar 10-90 %.
     """
     frame = frame.assign(r=frame["r"].astype(float))
     rows = list(dict.fromkeys(zip(frame["group"], frame["comparison"], strict=True)))
     slots = []  # group headers take a row of their own
     for group in dict.fromkeys(group for group, _ in rows):
         slots += [(group, None)] + [row for row in rows if row[0] == group]
-    fig = picture(0.75 + 0.21 * max(len(slots), 3), note)
-    ax = fig.subplots()
+    rules = list(dict.fromkeys(frame["rule"])) if "rule" in frame else [""]
+    fig = picture(0.8 + 0.17 * max(len(slots), 4), note)
+    axes = fig.subplots(1, max(len(rules), 1), sharey=True, squeeze=False)[0]
+    for ax, rule in zip(axes, rules or [""], strict=True):
+        columns = COLUMNS if ax is axes[-1] else COLUMNS[:2]
+        _ladder_panel(ax, frame[frame["rule"] == rule] if rule else frame, slots, tau, columns)
+        ax.set_title(RULES.get(rule, "best match"), fontweight="bold", pad=12)
+    for label, (_, comparison) in zip(axes[0].get_yticklabels(), slots, strict=True):
+        label.set_fontweight("bold" if comparison is None else "normal")
+    return fig
+
+
+def _ladder_panel(ax, frame: pd.DataFrame, slots: list, tau: float, columns):
     keys = [f"{group}\n{comparison}" for group, comparison in slots]
     drawn = frame[np.isfinite(frame["r"])].assign(
         key=lambda rest: [f"{g}\n{c}" for g, c in zip(rest["group"], rest["comparison"], strict=True)])
     if len(drawn):
         palette = {key: _ladder_color(*slot) for key, slot in zip(keys, slots, strict=True)}
         sns.violinplot(drawn, x="r", y="key", order=keys, hue="key", hue_order=keys, palette=palette, ax=ax,
-                       cut=0,
-                       inner=None, density_norm="width", width=0.86, linewidth=0, legend=False, saturation=1)
+                       cut=0, inner=None, density_norm="width", width=0.86, linewidth=0, legend=False, saturation=1)
     for y, (key, (_, comparison)) in enumerate(zip(keys, slots, strict=True)):
         if comparison is not None:
-            _ladder_row(ax, y, drawn.loc[drawn["key"] == key, "r"].to_numpy(), tau)
-    _ladder_axis(ax, slots, tau)
-    return fig
+            rows = frame["group"] + "\n" + frame["comparison"] == key
+            _ladder_row(ax, y, frame.loc[rows, "r"].to_numpy(), tau, columns)
+    _ladder_axis(ax, slots, tau, columns)
 
 
 def _ladder_color(group, comparison):
     """An edge has the color of its child (the model named last), a ceiling that color paler, a null grey."""
-    if comparison is None or "null" in f"{group} {comparison}".lower():
+    if comparison is None or any(word in f"{group} {comparison}".lower() for word in ("null", "untrained")):
         return tint(GREY, 0.5)
     named = [model for model in MODELS if model in str(comparison).lower()]
     color = MODEL_COLORS[max(named, key=str(comparison).lower().rfind)] if named else GREY
-    return tint(color, 0.35 if "ceiling" in f"{group} {comparison}".lower() else 0.7)
+    paler = any(word in f"{group} {comparison}".lower() for word in ("ceiling", "neuron"))
+    return tint(color, 0.35 if paler else 0.7)
 
 
-def _ladder_row(ax, y: int, r: np.ndarray, tau: float):
+def _ladder_row(ax, y: int, r: np.ndarray, tau: float, columns):
+    total, r = len(r), r[np.isfinite(r)]  # a feature left without a partner counts in the share
     if not len(r):
         ax.text(0.0, y, "no live features", va="center", color=GREY, fontsize=6.3)
         return
@@ -70,8 +84,8 @@ def _ladder_row(ax, y: int, r: np.ndarray, tau: float):
     ax.plot([low, high], [y, y], color="#222222", lw=1)
     ax.plot(middle, y, marker="o", color="white", markeredgecolor="#222222", markeredgewidth=0.8,
             markersize=3.6)
-    texts = (f"{middle:.2f}", percent((r >= tau).mean()), f"{len(r):,}")
-    for points, text in zip(COLUMNS, texts, strict=True):
+    texts = (f"{middle:.2f}", percent((r >= tau).sum() / total), f"{total:,}")
+    for points, text in zip(columns, texts, strict=False):
         ax.annotate(text, (1, y), (points, 0), ax.get_yaxis_transform(), "offset points", va="center",
                     ha="right",
                     fontsize=6.3)
@@ -83,17 +97,14 @@ def _readable(comparison) -> str:
     return re.sub(r"\b(" + "|".join(MODELS) + r")\b", lambda found: SHORT_NAMES[found[0]], text)
 
 
-def _ladder_axis(ax, slots, tau: float):
-    for points, text in zip(COLUMNS, ("median", f"r ≥ {tau:g}", "features"), strict=True):
+def _ladder_axis(ax, slots, tau: float, columns):
+    for points, text in zip(columns, ("median", f"r ≥ {tau:g}", "features"), strict=False):
         ax.annotate(text, (1, 1), (points, 2), "axes fraction", "offset points", ha="right", fontsize=6.3,
                     color="#555555")
     ax.axvline(tau, color="#222222", lw=0.7, ls=(0, (4, 2)), zorder=0)
-    ax.set(xlabel="Pearson's r with the best match (dot: median, bar: 10–90 %)", xlim=(-0.02, 1.01),
-           ylabel="",
-           ylim=(len(slots) - 0.4, -0.6))
+    ax.set(xlim=(-0.02, 1.01), ylabel="", xlabel="Pearson's r (dot: median, bar: 10–90 %)",
+            ylim=(len(slots) - 0.4, -0.6))
     ax.set_yticks(range(len(slots)), [group if row is None else _readable(row) for group, row in slots])
-    for label, (_, comparison) in zip(ax.get_yticklabels(), slots, strict=True):
-        label.set_fontweight("bold" if comparison is None else "normal")
     ax.tick_params(axis="y", length=0)
 
 

@@ -248,9 +248,9 @@ class Run:
         return self._make(f"sae-metrics-{name}", build, self.profile.evaluation,
                           [self._sae_artefact(name), self._feature_artefact(name)], (lm, sae))
 
-    def sae_table(self) -> pd.DataFrame:
-        """saes.csv: one row per SAE, metrics on held-out text of the model's own mix."""
-        return pd.concat([_table(self._sae_metrics(name)) for name in MODELS], ignore_index=True)
+    def sae_table(self, *names: str) -> pd.DataFrame:
+        """saes.csv: one row per SAE of the named models (all), metrics on held-out text of the model's own mix."""
+        return pd.concat([_table(self._sae_metrics(name)) for name in names or MODELS], ignore_index=True)
 
     def densities(self) -> pd.DataFrame:
         """Firing density per latent: model, seed, log10_density (-inf for one that never fires)."""

@@ -10,6 +10,7 @@ import ast
 import contextlib
 import dataclasses
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -63,6 +64,13 @@ def code_version(*modules) -> str:
 
 
 def _code(path: Path) -> str:
+    state = path.stat()
+    return _stripped(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache
+def _stripped(path: Path, changed: int, size: int) -> str:
+    """The code of the file in that state: parsed once a process, since every look into the store asks for it."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)

@@ -1,0 +1,236 @@
+"""Controls: one question each, one table, one sentence of answer computed from it (notebook 09).
+
+Tables have x (the variant), and for the edge base -> Lua, one-to-one at the profile's tau, child's side: observed,
+ci_low, ci_high, ceiling, ceiling_low, ceiling_high, null, excess, excess_low, excess_high.
+"""
+
+import dataclasses
+import sys
+
+import numpy as np
+import pandas as pd
+
+from unifeat import features, flow, lm, matching
+from unifeat.profiles import DOMAINS
+from unifeat.stages import Run
+
+EDGE = ("base", "lua")
+RULE = "one_to_one"
+BINS = 5  # of firing density
+WEAK_L1 = 1.0  # where relu's steered coefficient starts if the profile has none
+
+
+def variant(run: Run, **changes: dict) -> Run:
+    """The run with settings of some stages replaced, in the same store: variant(run, sae=dict(k=8))."""
+    sections = {name: dataclasses.replace(getattr(run.profile, name), **change) for name, change in changes.items()}
+    return Run(dataclasses.replace(run.profile, **sections), run.root, run.figures)
+
+
+def measure(run: Run, edge=EDGE, arm: str = "controlled", tau: float | None = None) -> dict:
+    """Observed share, ceiling, null and excess of one edge, with intervals."""
+    tau = run.profile.probe.tau if tau is None else tau
+    pairs = [run.compare((edge[0], a), (edge[1], b)).table for a, b in flow.seed_pairs(run, arm)]
+    same = [one.table for one in flow.twins(run, edge[1])]
+    return flow.share(pairs, RULE, tau) | flow.bounded(pairs, same, RULE, tau)
+
+
+def _sae_quality(run: Run) -> dict:
+    """L0, CE recovered, dead share of the base's SAEs, means over seeds."""
+    table = run.sae_table(EDGE[0])
+    return {name: table[name].mean() for name in ("l0", "ce_recovered_mean", "dead_share")}
+
+
+def initialization(run: Run) -> pd.DataFrame:
+    """Are features shared because the SAEs started from the same weights? Every edge, both arms (x = arm).
+
+    same_index: share of the pairs with r >= tau that have one index in both SAEs; by chance it is 1 / width.
+    """
+    rows = []
+    for edge in flow.EDGES[:4]:
+        for arm, name in (("controlled", "independent"), ("as_published", "shared")):
+            found = [run.compare((edge[0], a), (edge[1], b)) for a, b in flow.seed_pairs(run, arm)]
+            rows.append(dict(x=name, edge=f"{edge[0]} → {edge[1]}") | measure(run, edge, arm)
+                        | dict(same_index=np.mean([_same_index(one, run.profile.probe.tau) for one in found])))
+    return pd.DataFrame(rows)
+
+
+def _same_index(one, tau: float) -> float:
+    pairs = one.table["assigned"][one.table["r_assigned"] >= tau]
+    return float((one.live_a[pairs[:, 0]] == one.live_b[pairs[:, 1]]).mean()) if len(pairs) else 0.0
+
+
+def kinds(run: Run) -> pd.DataFrame:
+    """Does the kind of SAE decide? relu, topk and batchtopk steered to the same L0 (x = kind).
+
+    matched: whether the base's L0 is within 5 % of the profile's k; only then is it a fair comparison.
+    """
+    p = run.profile
+    frame = _sweep((kind, variant(run, sae=dict(kind=kind, tokens=p.controls.tokens, l1=p.sae.l1 or WEAK_L1)))
+                   for kind in p.controls.kinds)
+    return frame.assign(matched=(frame["l0"] / p.sae.k - 1).abs() <= 0.05)
+
+
+def sizes(run: Run) -> pd.DataFrame:
+    """Does the size of the dictionary decide? (x = latents per MLP neuron)."""
+    p = run.profile
+    return _sweep((times, variant(run, sae=dict(width=times * p.model.d_mlp, tokens=p.controls.tokens)))
+                  for times in p.controls.expansions)
+
+
+def lengths(run: Run) -> pd.DataFrame:
+    """Does the length of the SAEs' training decide? (x = activations seen, millions)."""
+    p = run.profile
+    counts = [round(p.controls.tokens * share) for share in p.controls.lengths]
+    return _sweep((count / 1e6, variant(run, sae=dict(tokens=count))) for count in counts)
+
+
+def _sweep(runs) -> pd.DataFrame:
+    return pd.DataFrame([dict(x=x) | measure(one) | _sae_quality(one) for x, one in runs])
+
+
+def thresholds(run: Run, taus=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)) -> pd.DataFrame:
+    """Does the threshold decide? (x = tau)."""
+    return pd.DataFrame([dict(x=tau) | measure(run, tau=tau) for tau in taus])
+
+
+def mixes(run: Run) -> pd.DataFrame:
+    """Does the text of the probe decide? Each domain alone, and all in equal parts (x = domain or balanced)."""
+    seeds, rows = flow.seed_pairs(run, "controlled"), []
+    twins = [one for one in flow.twins(run, EDGE[1])]
+    for number, domain in enumerate(DOMAINS):
+        pairs = [_within(run, number, (EDGE[0], a), (EDGE[1], b)) for a, b in seeds]
+        same = [_within(run, number, one.a, one.b) for one in twins]
+        tau = run.profile.probe.tau
+        rows.append(dict(x=domain) | flow.share(pairs, RULE, tau) | flow.bounded(pairs, same, RULE, tau))
+    return pd.DataFrame([*rows, dict(x="balanced") | measure(run)])
+
+
+def _within(run: Run, number: int, a: tuple[str, int], b: tuple[str, int]) -> dict:
+    """`matching.compare` of two SAEs on the probe tokens of one domain; live features are counted there too."""
+    p, kept = run.profile.probe, run.probe["domain"] == number
+    return _stored(run, f"mix-{DOMAINS[number]}-{a[0]}{a[1]}-{b[0]}{b[1]}", [run, run], a, b, kept, p)
+
+
+def models(run: Run) -> pd.DataFrame:
+    """Is any feature universal? The base against a second base trained from another seed (x = what is compared)."""
+    p = run.profile
+    again = variant(run, model=dict(seed=p.model.seed + 1), base=dict(seed=p.base.seed + 1))
+    everything, tau = np.ones(len(run.probe["domain"]), bool), p.probe.tau
+    other = [_stored(run, f"lm-seeds-{a}-{b}", [run, again], ("base", a), ("base", b), everything, p.probe)
+             for a, b in flow.seed_pairs(run, "controlled")]
+    same = [one.table for one in flow.twins(again, "base")]
+    neurons = _neurons(run, again)
+    return pd.DataFrame([dict(x="base → Lua") | measure(run),
+                         dict(x="base → another base") | flow.share(other, RULE, tau)
+                         | flow.bounded(other, same, RULE, tau),
+                         dict(x="their neurons") | flow.share([neurons], RULE, tau)])
+
+
+def _neurons(run: Run, again: Run) -> dict:
+    """Neurons of two bases, on every few tokens of the probe."""
+    probe, p = run.probe, run.profile.probe
+    rows = slice(None, None, max(1, len(probe["block"]) // 40_000))
+
+    def build(folder):
+        a, b = (features.probe_activations(one.model("base"), probe["blocks"])[rows].float().cpu().numpy()
+                for one in (run, again))
+        np.savez(folder / "match.npz", **matching.compare(a, b, probe["document"][rows], probe["domain"][rows],
+                                                          p.bootstrap, p.seed))
+
+    inputs = [run._model_artefact("base"), again._model_artefact("base")]
+    return _load(run._make("lm-seeds-neurons", build, p, inputs, (matching, features, lm, sys.modules[__name__])))
+
+
+def _stored(run: Run, stage: str, runs, a, b, kept: np.ndarray, p) -> dict:
+    def build(folder):
+        sides = [one.features(*which)[kept] for one, which in zip(runs, (a, b), strict=True)]
+        sides = [f[:, features.fires(f) >= p.min_fires] for f in sides]
+        np.savez(folder / "match.npz", **matching.compare(*sides, run.probe["document"][kept],
+                                                          run.probe["domain"][kept], p.bootstrap, p.seed))
+
+    inputs = [one._feature_artefact(which[0]) for one, which in zip(runs, (a, b), strict=True)]
+    return _load(run._make(stage, build, p, inputs, (matching, features, sys.modules[__name__])))
+
+
+def _load(artefact) -> dict:
+    with np.load(artefact.folder / "match.npz", allow_pickle=False) as file:
+        return dict(file)
+
+
+def densities(run: Run) -> pd.DataFrame:
+    """Do persisting features fire more often? Fifths of Lua's features by density (x = median density, log10).
+
+    observed and ceiling: share one-to-one with r >= tau, in the base and in Lua's own seed twin; intervals are of a
+    share of so many features (Wilson 1927). excess as everywhere, with a null of 0.
+    """
+    tau, rows = run.profile.probe.tau, []
+    frames = []
+    for a, b in flow.seed_pairs(run, "controlled"):
+        one, twin = run.compare((EDGE[0], a), (EDGE[1], b)), _twin(run, b)
+        density = features.fires(run.features(EDGE[1], b))[one.live_b] / run.features(EDGE[1], b).shape[0]
+        frames.append(pd.DataFrame(dict(density=np.log10(density), kept=one.kept(RULE, tau)[1], again=twin)))
+    frame = pd.concat(frames, ignore_index=True)
+    order = frame["density"].rank(method="first")
+    for _, part in frame.groupby(np.ceil(order / len(frame) * BINS)):
+        low, high = wilson(part["kept"].mean(), len(part) / len(frames))
+        ends = wilson(part["again"].mean(), len(part) / len(frames))
+        rows.append(dict(x=part["density"].median(), observed=part["kept"].mean(), ci_low=low, ci_high=high,
+                         ceiling=part["again"].mean(), ceiling_low=ends[0], ceiling_high=ends[1], null=0.0,
+                         excess=float(matching.excess(part["kept"].mean(), part["again"].mean(), 0.0))))
+    return pd.DataFrame(rows).assign(excess_low=np.nan, excess_high=np.nan)
+
+
+def _twin(run: Run, seed: int) -> np.ndarray:
+    """Which live features of Lua's SAE `seed` a seed twin finds again, mean over its twins."""
+    found = [one.kept(RULE, run.profile.probe.tau)[0 if one.a[1] == seed else 1]
+             for one in flow.twins(run, EDGE[1]) if seed in (one.a[1], one.b[1])]
+    return np.mean(found, axis=0)
+
+
+def wilson(share: float, n: float, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of n.
+
+    >>> [round(float(end), 3) for end in wilson(0.5, 100)]
+    [0.404, 0.596]
+    """
+    middle, width = share + z * z / (2 * n), z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return (middle - width) / (1 + z * z / n), (middle + width) / (1 + z * z / n)
+
+
+def answer(frame: pd.DataFrame, what: str) -> str:
+    """One sentence: least and greatest excess over the variants of a table, with intervals, and whether they differ.
+
+    Differ means that the two intervals have no point in common.
+    """
+    rows = frame.dropna(subset=["excess"])
+    if "matched" in rows and not rows["matched"].all():
+        what += f" (not at matched L0: {', '.join(rows.loc[~rows['matched'], 'x'])}, left out)"
+        rows = rows[rows["matched"]]
+    if len(rows) < 2:
+        return f"{what}: too few variants could be measured to compare them."
+    column = "excess" if rows[["excess_low", "excess_high"]].notna().all(axis=None) else "observed"
+    low, high = rows.loc[rows[column].idxmin()], rows.loc[rows[column].idxmax()]
+    ends = ("excess_low", "excess_high") if column == "excess" else ("ci_low", "ci_high")
+    verdict = "it matters" if low[ends[1]] < high[ends[0]] else "no difference can be told"
+    text = [f"{100 * row[column]:.0f} % [{100 * row[ends[0]]:.0f}, {100 * row[ends[1]]:.0f}] at {_name(row)}"
+            for row in (low, high)]
+    label = "excess persistence" if column == "excess" else "persistence"
+    return f"{what}: {verdict}; {label} lies between {text[0]} and {text[1]}."
+
+
+def _name(row) -> str:
+    return row["x"] if isinstance(row["x"], str) else f"{row['x']:.3g}"
+
+
+def answer_initialization(frame: pd.DataFrame) -> str:
+    """One sentence: on how many edges the two arms' intervals are apart, and the edge where they differ most."""
+    rows = frame.pivot(index="edge", columns="x")
+    change = rows["excess"]["shared"] - rows["excess"]["independent"]
+    apart = ((rows["excess_low"]["shared"] > rows["excess_high"]["independent"])
+             | (rows["excess_high"]["shared"] < rows["excess_low"]["independent"]))
+    edge = change.abs().idxmax()
+    ends = [f"{100 * rows['excess'][arm][edge]:.0f} % [{100 * rows['excess_low'][arm][edge]:.0f}, "
+            f"{100 * rows['excess_high'][arm][edge]:.0f}]" for arm in ("independent", "shared")]
+    return (f"Shared initialization: excess persistence differs beyond its intervals on {apart.sum()} of {len(rows)} "
+            f"edges, most on {edge}, from {ends[0]} with independent to {ends[1]} with shared initial weights; "
+            f"{100 * rows['same_index']['shared'].mean():.0f} % of the shared arm's pairs have the same index.")

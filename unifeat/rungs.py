@@ -1,0 +1,115 @@
+"""The lower rungs of the ladder: what features match when there is little or nothing to share.
+
+`rotated`: the child's SAE reads its activations in randomly rotated axes. `neurons`: MLP neurons in place of
+features. `random`: an SAE on a language model that was never trained. Each returns the arrays of
+`matching.compare`, kept in the store.
+"""
+
+import dataclasses
+import sys
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from unifeat import features, lm, matching, sae
+from unifeat.stages import Run
+
+NEURON_TOKENS = 40_000  # neurons fire on every token, so fewer tokens give as sure an r
+
+
+def rotation(d: int, seed: int) -> torch.Tensor:
+    """A random rotation (d, d), uniform over the orthogonal group (QR with the signs of R's diagonal; Mezzadri 2007,
+    arXiv math-ph/0609050).
+
+    >>> q = rotation(3, 0)
+    >>> torch.allclose(q @ q.T, torch.eye(3), atol=1e-6)
+    True
+    """
+    q, r = np.linalg.qr(np.random.default_rng(seed).standard_normal((d, d)))
+    return torch.from_numpy(q * np.sign(np.diag(r))).float()
+
+
+def rotate(x: torch.Tensor, seed: int) -> torch.Tensor:
+    """Activations x (tokens, d) turned about their mean: all variances and angles between tokens are kept."""
+    mean = x.float().mean(0)
+    return mean + (x.float() - mean) @ rotation(x.shape[1], seed).to(x.device)
+
+
+def rotated(run: Run, parent: tuple[str, int], child: tuple[str, int]) -> dict:
+    """`parent`'s features against `child`'s SAE on rotated activations of the child's model.
+
+    After the baseline of Gurnee et al. 2024 (arXiv 2401.12181), who rotate the second model's layer. What still
+    matches does so because both read the same text through directions of the same space, not because the SAE found
+    its own features: a harder null than permuted tokens. We rotate what the SAE reads, not what it writes, so that
+    its latents stay sparse.
+    """
+    def build():
+        one = next(one for one in run.saes(child[0]) if one.seed == child[1])
+        x = rotate(features.probe_activations(run.model(child[0]), run.probe["blocks"]), run.profile.probe.seed)
+        return run.features(*parent)[:, run.live(*parent)], _live(run, features.encode(one, x))
+
+    return _kept(run, f"rotated-{parent[0]}{parent[1]}-{child[0]}{child[1]}", build, parent[0], child[0])
+
+
+def neurons(run: Run, parent: str, child: str) -> dict:
+    """MLP neurons of `parent` against those of `child`, on at most NEURON_TOKENS tokens of the probe."""
+    def build():
+        kept = _every(run)
+        return [features.probe_activations(run.model(name), run.probe["blocks"])[kept].float().cpu().numpy()
+                for name in (parent, child)]
+
+    return _kept(run, f"neurons-{parent}-{child}", build, parent, child, rows=_every(run))
+
+
+def random_saes(run: Run):
+    """Artefact of the SAE (the profile's first seed) of an untrained model, on the base's text."""
+    p = run.profile
+    config = dataclasses.replace(p.sae, seeds=p.sae.seeds[:1])
+    initial = dataclasses.replace(p.model, seed=p.model.seed + 1)  # not the weights the base started from
+    domains, weights = run.mix("base")
+
+    def build(folder):
+        model = lm.build(initial, len(run.corpus.tokenizer), run.corpus.context)
+        blocks = [run.corpus.blocks(d, "train") for d in domains]
+        (one,), _ = sae.train(model, blocks, weights, config, "an untrained model")
+        sae.save(one, folder / "sae")
+        x = features.probe_activations(model, run.probe["blocks"])
+        sparse.save_npz(folder / "features.npz", features.encode(one, x), compressed=False)
+
+    return run._make("saes-random", build, [config, initial, domains, weights, p.probe.tokens],
+                     [run._corpus_artefact], (lm, sae, features))
+
+
+def random(run: Run, child: tuple[str, int]) -> dict:
+    """Features of an untrained model against those of `child`: what the text alone makes any SAE find."""
+    artefact = random_saes(run)
+
+    def build():
+        return (_live(run, sparse.load_npz(artefact.folder / "features.npz")),
+                run.features(*child)[:, run.live(*child)])
+
+    return _kept(run, f"random-{child[0]}{child[1]}", build, child[0], more=[artefact])
+
+
+def _live(run: Run, f: sparse.csr_matrix) -> sparse.csr_matrix:
+    return f[:, features.fires(f) >= run.profile.probe.min_fires]
+
+
+def _every(run: Run) -> slice:
+    return slice(None, None, max(1, len(run.probe["block"]) // NEURON_TOKENS))
+
+
+def _kept(run: Run, stage: str, sides, *names: str, more=(), rows=slice(None)) -> dict:
+    """`matching.compare` of the two sides on the probe's `rows`, computed once and kept under `stage`."""
+    p, probe = run.profile.probe, run.probe
+
+    def build(folder):
+        np.savez(folder / "match.npz", **matching.compare(*sides(), probe["document"][rows], probe["domain"][rows],
+                                                          p.bootstrap, p.seed, with_null=False))
+
+    inputs = [run._feature_artefact(name) for name in dict.fromkeys(names)]
+    modules = (matching, features, lm, sae, sys.modules[__name__])
+    with np.load(run._make(stage, build, p, [*inputs, *more], modules).folder / "match.npz",
+                 allow_pickle=False) as file:
+        return dict(file)
