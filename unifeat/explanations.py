@@ -1,12 +1,13 @@
 """Explanations of a run: the lexical ones of every feature, their scores and controls, and Figure 6's groups."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from unifeat import corpora, features, interp, lm, sae
+from unifeat import corpora, features, interp, llm, lm, prompts, sae
 from unifeat.profiles import MODELS
 from unifeat.stages import Run, csv
 
@@ -55,19 +56,26 @@ def lexical(run: Run, name: str, seed: int | None = None) -> pd.DataFrame:
     """
     if name in MODELS:
         seed = seeds(run)[name] if seed is None else seed
-        artefact, load = run._feature_artefact(name), lambda: run.features(name, seed)
-    else:
-        seed, artefact, load = 0, _control(run, name), lambda: sparse.load_npz(_control(run, name).folder / "f.npz")
+    artefact = run._feature_artefact(name) if name in MODELS else _control(run, name)
+    seed = seed or 0
     p = run.profile.probe
-    made = run._make(f"lexical-{name}{seed}", lambda folder: _lexical(run, name, seed, load(), folder),
+    made = run._make(f"lexical-{name}{seed}", lambda folder: _lexical(run, name, seed, folder),
                      [seed, p.min_fires, p.seed, WINDOW], [run._corpus_artefact, artefact], (interp,))
     return pd.read_csv(made.folder / "table.csv", keep_default_na=False, na_values={
         column: "" for column in ("simulation", "detection", "simulation_shuffled", "detection_shuffled")})
 
 
-def _lexical(run, name, seed, f, folder):
+def activations(run: Run, name: str, seed: int | None = None) -> sparse.csr_matrix:
+    """Activations (probe tokens, width) of a model's SAE or of a control, named as in `lexical`."""
+    if name in MODELS:
+        return run.features(name, seeds(run)[name] if seed is None else seed)
+    return sparse.load_npz(_control(run, name).folder / "f.npz")
+
+
+def _lexical(run, name, seed, folder):
+    f = activations(run, name, seed)
     live = np.flatnonzero(features.fires(f) >= run.profile.probe.min_fires)
-    f, probe, slots = sparse.csr_matrix(f)[:, live], run.probe, table(run)
+    f, probe, slots = f[:, live], run.probe, table(run)
     learning, window = interp.halves(probe["document"], probe["domain"]), windows(run)
     rules = interp.learn(f[learning], slots[:, learning])
     held, predicted = f[~learning], interp.simulate(rules, slots[:, ~learning])
@@ -94,12 +102,98 @@ def _derangement(n: int, seed: int) -> np.ndarray:
     return out
 
 
+# A language model as explainer --------------------------------------------------------------------------------
+
+def explained(run: Run, explainer: str = "lexical") -> dict[str, pd.DataFrame]:
+    """Frames for `grouped` by an explainer, lexical or llm; EXPLAINER in the environment wins.
+
+    Raises:
+        LlmError: there is no such explainer, or the endpoint does not answer.
+    """
+    explainer = os.environ.get("EXPLAINER") or explainer
+    if explainer not in ("lexical", "llm"):
+        raise llm.LlmError(f"There is no explainer {explainer!r}; EXPLAINER is lexical or llm.")
+    frames = {name: lexical(run, name) for name in ("lua", "base", "neurons", "random")}
+    return frames if explainer == "lexical" else asked(run, frames, llm.settings())
+
+
+def asked(run: Run, frames: dict, config: llm.Settings, count: int = 0) -> dict[str, pd.DataFrame]:
+    """The same frames with explanations and scores by the model behind `config`, for at most `count` features a group.
+
+    count: 0 = UNIFEAT_LLM_FEATURES or 25. Answers are cached under the store, in llm/, whatever becomes of the run.
+    """
+    count = count or int(os.environ.get("UNIFEAT_LLM_FEATURES") or 25)
+    wanted, rng = {name: set() for name in frames}, np.random.default_rng(run.profile.probe.seed)
+    for model, chosen in members(run).values():
+        wanted[model] |= set(rng.permutation(chosen)[:count].tolist())
+    for name in frames.keys() - MODELS:
+        wanted[name] = set(rng.permutation(frames[name]["feature"])[:count].tolist())
+    return {name: _asked(run, name, frames[name][frames[name]["feature"].isin(wanted[name])], config)
+            for name in frames}
+
+
+def _asked(run, name, frame, config):
+    f = sparse.csc_matrix(activations(run, name))[:, frame["feature"].to_numpy()]
+    probe, cache = run.probe, run.root / "llm"
+    learning = interp.halves(probe["document"], probe["domain"])
+    words = [str(prompts.plain(corpora.token_text(run.corpus.tokenizer, i))) for i in
+             probe["blocks"][probe["block"], probe["position"]]]
+    rng = np.random.default_rng(run.profile.probe.seed)
+    shown = [_contexts(f[:, j], learning, windows(run), 8, 0, rng) for j in range(f.shape[1])]
+    held = [_contexts(f[:, j], ~learning, windows(run), 4, 4, rng) for j in range(f.shape[1])]
+    texts = [prompts.read_explanation(reply) for reply in llm.ask(
+        [prompts.explain([([words[i] for i in rows], v) for rows, v in one]) for one in shown], config, cache,
+        temperature=0, max_tokens=60)]
+    scores = _simulated(texts, held, words, config, cache)
+    other = [texts[j] for j in _derangement(len(texts), run.profile.probe.seed)]
+    scores |= {f"{key}_shuffled": value for key, value in
+               (_simulated(other, held, words, config, cache) if name == "lua" else {}).items()}
+    return frame.assign(explainer=config.model, explanation=texts, **scores)
+
+
+def _simulated(texts, held, words, config, cache) -> dict[str, np.ndarray]:
+    """Both scores from simulations of held-out windows; a refused or unreadable one gives NaN.
+
+    A window is said to be active where a simulated value is at least 0.5 on the scale of 0 to 9.
+    """
+    jobs = [(j, k) for j, text in enumerate(texts) if text for k in range(len(held[j]))]
+    replies = llm.ask([prompts.simulate(texts[j], [words[i] for i in held[j][k][0]]) for j, k in jobs], config, cache,
+                      temperature=0, max_tokens=8 * WINDOW, logprobs=True, top_logprobs=10)
+    said = {job: prompts.read_simulation(reply, len(held[job[0]][job[1]][0]))
+            for job, reply in zip(jobs, replies, strict=True)}
+    simulation, detection = np.full(len(texts), np.nan), np.full(len(texts), np.nan)
+    for j, contexts in enumerate(held):
+        parts = [(said.get((j, k)), true, k) for k, (_, true) in enumerate(contexts)]
+        parts = [part for part in parts if part[0] is not None]
+        if parts and len(parts) == len(contexts):
+            p, true, window = (np.concatenate(one) for one in zip(
+                *((p, true, np.full(len(p), k)) for p, true, k in parts), strict=True))
+            simulation[j] = interp.simulation(true[:, None], p[:, None])[0]
+            detection[j] = interp.detection(sparse.csr_matrix(true[:, None]), sparse.csr_matrix(p[:, None] >= 0.5),
+                                            window)[0]
+    return dict(simulation=simulation, detection=detection)
+
+
+def _contexts(column, half, window, strong: int, other: int, rng) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Windows of one half as (token rows, activations): `strong` by quantiles of their maximum, `other` at random."""
+    rows = np.flatnonzero(half)
+    values = np.asarray(column[rows].todense()).ravel()
+    names, index = np.unique(window[rows], return_inverse=True)
+    peaks = np.zeros(len(names))
+    np.maximum.at(peaks, index, values)
+    firing = np.flatnonzero(peaks > 0)
+    chosen = firing[prompts.quantile_rows(peaks[firing], strong)] if len(firing) else firing
+    silent = rng.permutation(np.flatnonzero(peaks == 0))[:other]
+    return [(rows[index == one], values[index == one]) for one in (*chosen, *silent)]
+
+
 # Controls -----------------------------------------------------------------------------------------------------
 
 def _control(run: Run, name: str):
     """Artefact with f.npz, the activations of a control on the probe."""
     if name == "neurons":
-        return run._make("neurons-lua", lambda folder: _neurons(run, folder), [run.profile.sae.k, run.profile.probe.tokens],
+        return run._make("neurons-lua", lambda folder: _neurons(run, folder),
+                         [run.profile.sae.k, run.profile.probe.tokens],
                          [run._corpus_artefact, run._model_artefact("lua")], (lm, features, sae))
     if name == "random":
         return run._make("features-random-lm", lambda folder: _random(run, folder),
