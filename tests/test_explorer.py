@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import shutil
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from scipy import sparse
 
 from unifeat import explorer, featureview
+from unifeat.stages import Comparison
 
 EVIL = "<script>document.title='owned'</script>"
 VOCAB = ["<eos>", EVIL, "</script>", "<!--", "&amp;", " the", "↵", "\"'`", "𝄞", "\u2028"] + [f"w{i}" for i in range(30)]
@@ -124,13 +126,31 @@ def test_browser_widgets_search_and_show(monkeypatch):
     pytest.importorskip("ipywidgets", reason="ipywidgets is not installed")
     found = fake() | dict(tokens=np.frombuffer(base64.b64decode(fake()["blocks"]), "<u2"))
     monkeypatch.setattr(featureview, "_data", lambda run: found)
-    box = featureview.browser(object())
+    browser = featureview.browser(object())
+    box, bundle = browser.widgets, browser._repr_mimebundle_()
+    assert {"text/html", "text/plain", "application/vnd.jupyter.widget-view+json"} <= set(bundle)
+    assert "feature #110" in bundle["text/html"] and bundle["text/plain"].startswith("lua/110: word 11 (simulation")
     (_, search), chosen, shown = box.children[0].children, box.children[1], box.children[2]
     assert len(chosen.options) == 12 and "feature #" in shown.value
     search.value = "word 7"
     assert chosen.options == (("#70  word 7", "lua/70"),) and "#70" in shown.value
     search.value = "no such thing"
     assert shown.value == "Nothing matches."
+
+
+def test_without_ipywidgets_the_browser_is_a_view(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    found = fake() | dict(tokens=np.frombuffer(base64.b64decode(fake()["blocks"]), "<u2"))
+    monkeypatch.setattr(featureview, "_data", lambda run: found)
+    assert set(featureview.browser(object())._repr_mimebundle_()) == {"text/html", "text/plain"}
+
+
+def test_partners_read_a_comparison_from_either_side():
+    table = dict(best_of_a=np.array([1, 0]), r_of_a=np.array([0.9, 0.3]), best_of_b=np.array([1, 0]),
+                 r_of_b=np.array([0.3, 0.9]), assigned=np.array([[0, 1], [1, 0]]), r_assigned=np.array([0.9, 0.3]))
+    one = Comparison(("base", 0), ("lua", 1), np.array([5, 8]), np.array([2, 7]), table)
+    assert explorer._partners(one, 0, 0.8) == {5: (7, 0.9, True), 8: (2, 0.3, False)}
+    assert explorer._partners(one, 1, 0.8) == {2: (8, 0.3, False), 7: (5, 0.9, True)}
 
 
 # In a browser ----------------------------------------------------------------------------------------------------

@@ -2,9 +2,9 @@
 
     explorer.write(run, run.figures / "explorer.html")
 
-Of each model the SAE that `explanations.seeds` names is shown. A feature comes with contexts, its best match in the other
-models and in a seed twin, density by domain, logit effect, explanation and scores. Activations are kept on a scale of
-0 to LEVELS, relative to the feature's maximum over the probe.
+Of each model the SAE that `explanations.seeds` names is shown. A feature comes with contexts, its best match in the
+other models and in a seed twin, density by domain, logit effect, explanation and scores. Activations are kept on a
+scale of 0 to LEVELS, relative to the feature's maximum over the probe.
 """
 
 import base64

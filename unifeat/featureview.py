@@ -99,16 +99,29 @@ def _view(found: dict, feature: str) -> FeatureView:
     raise ValueError(f"There is no feature {feature!r}; name one as model/number, such as {known}.")
 
 
-def browser(run: stages.Run | None = None):
-    """Widgets to walk through features (model, search, list); a plain FeatureView where ipywidgets cannot be used.
+@dataclass(frozen=True, eq=False)
+class Browser:
+    """Widgets for a live kernel, and a feature's plain view for wherever the notebook is read without one."""
 
-    A notebook that is executed without a reader (papermill, nbval) shows the first feature in either case.
-    """
+    widgets: object  # None where ipywidgets is not installed
+    view: FeatureView
+
+    def _repr_mimebundle_(self, **_) -> dict:
+        live = self.widgets._repr_mimebundle_() if self.widgets is not None else {}
+        return live | {"text/html": self.view._repr_html_(), "text/plain": str(self.view)}
+
+
+def browser(run: stages.Run | None = None) -> Browser:
+    """Widgets to walk through features: model, search, list; and the view of the Lua feature that is explained best."""
     found = _data(run or stages.open_run())
     try:
-        import ipywidgets as widgets
+        import ipywidgets
     except ImportError:
-        return _view(found, _best(found, "lua"))
+        ipywidgets = None
+    return Browser(_controls(found, ipywidgets) if ipywidgets else None, _view(found, _best(found, "lua")))
+
+
+def _controls(found: dict, widgets):
     models = [(SHORT_NAMES[model], model) for model in found["models"]]
     model = widgets.Dropdown(options=models, value="lua", description="Model")
     search = widgets.Text(placeholder="explanation or number", description="Search", continuous_update=False)
