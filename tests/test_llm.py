@@ -256,3 +256,67 @@ def test_examples_span_the_quantiles_and_hold_the_strongest():
     assert chosen.tolist() == [99, 74, 50, 25, 0] or chosen.tolist()[0] == 99 and len(chosen) == 5
     text = prompts.explain([(["a\n", "b"], np.array([0.0, 2.0]))])[1]["content"]
     assert text == "Excerpt 1\na\\n\t0\nb\t9"
+
+
+# The whole path: features in, scores out ---------------------------------------------------------------------------
+
+@pytest.fixture
+def small_run(tmp_path, monkeypatch):
+    """A run of 16 documents of 32 tokens, ids 1-9; feature 0 fires on token 7, feature 1 on token 3, more strongly."""
+    from types import SimpleNamespace
+
+    from scipy import sparse
+
+    from unifeat import corpora, explanations
+
+    blocks = np.random.default_rng(0).integers(4, 10, (16, 32))
+    blocks[::4, 10], blocks[1::4, 4] = 3, 3
+    blocks[2:4], blocks[10:12] = 5, 5  # documents where neither fires
+    block, position = np.nonzero(blocks)
+    probe = dict(blocks=blocks, block=block, position=position, document=block, domain=np.zeros(len(block), int))
+    token = blocks[block, position]
+    f = sparse.csr_matrix(np.stack([1.0 * (token == 7), 4.0 * (token == 3)], axis=1))
+    monkeypatch.setattr(corpora, "token_text", lambda tokenizer, i: f"t{i}")
+    monkeypatch.setattr(explanations, "members", lambda run, count=0: {
+        group: ("lua", np.array([0, 1])) for group in explanations.GROUPS})
+    monkeypatch.setattr(explanations, "activations", lambda run, name: f)
+    return SimpleNamespace(probe=probe, root=tmp_path, corpus=SimpleNamespace(tokenizer=None),
+                           profile=SimpleNamespace(probe=SimpleNamespace(seed=0)))
+
+
+def oracle(_, body):
+    """A model that explains by the token with a 9 and simulates by looking for it."""
+    system, user = (message["content"] for message in body["messages"])
+    if "Excerpt" in user:
+        return completion(next(line for line in user.split("\n") if line.endswith("\t9")).split("\t")[0])
+    wanted = system.split("responds to: ")[1].split("\n")[0]
+    return completion("\n".join(f"{number}: {9 if text == wanted else 0}" for number, text in
+                                (line.split(": ") for line in user.split("\n"))))
+
+
+def test_a_perfect_explainer_scores_one_and_shuffled_nothing(serve, small_run, capsys):
+    import pandas as pd
+
+    from unifeat import explanations
+
+    server, config, _ = serve(oracle)
+    frames = {"lua": pd.DataFrame(dict(feature=[0, 1], explainer="lexical"))}
+    found = explanations.asked(small_run, frames, config)["lua"]
+    assert found["explanation"].tolist() == ["t7", "t3"] and set(found["explainer"]) == {"tiny"}
+    assert np.allclose(found["simulation"], 1) and np.allclose(found["detection"], 1)
+    assert (found["simulation_shuffled"] < 0.3).all()
+    first, asked = capsys.readouterr().out, len(server.requests)
+    assert first.count("requests") == 1  # one estimate, before anything is sent
+    again = explanations.asked(small_run, frames, config)["lua"]
+    assert again.equals(found) and len(server.requests) == asked
+    assert "tiny: 0 requests" in capsys.readouterr().out
+
+
+def test_refusals_leave_a_feature_without_a_score(serve, small_run):
+    import pandas as pd
+
+    from unifeat import explanations
+
+    _, config, _ = serve(lambda *_: completion(None, refusal="I cannot"))
+    found = explanations.asked(small_run, {"lua": pd.DataFrame(dict(feature=[0, 1]))}, config)["lua"]
+    assert found["simulation"].isna().all() and (found["explanation"] == "").all()

@@ -14,6 +14,8 @@ from unifeat.stages import Run, csv
 WINDOW = 32  # tokens in which detection asks whether a feature fires
 GROUPS = ("Lua features", "persist into the merge", "emerged in Lua", "vanished from the base")
 CONTROLS = ("neurons of Lua", "SAE of a random LM", "shuffled explanations")
+EXPLAINING = dict(temperature=0, max_tokens=60)  # options of the two kinds of request
+SIMULATING = dict(temperature=0, max_tokens=8 * WINDOW, logprobs=True, top_logprobs=10)
 COLUMNS = ["model", "seed", "feature", "explainer", "explanation", "simulation", "detection"]
 
 
@@ -120,57 +122,89 @@ def explained(run: Run, explainer: str = "lexical") -> dict[str, pd.DataFrame]:
 def asked(run: Run, frames: dict, config: llm.Settings, count: int = 0) -> dict[str, pd.DataFrame]:
     """The same frames with explanations and scores by the model behind `config`, for at most `count` features a group.
 
-    count: 0 = UNIFEAT_LLM_FEATURES or 25. Answers are cached under the store, in llm/, whatever becomes of the run.
+    count: 0 = `sample`. Answers are cached under the store, in llm/, whatever becomes of the run.
     """
-    count = count or int(os.environ.get("UNIFEAT_LLM_FEATURES") or 25)
-    wanted, rng = {name: set() for name in frames}, np.random.default_rng(run.profile.probe.seed)
-    for model, chosen in members(run).values():
-        wanted[model] |= set(rng.permutation(chosen)[:count].tolist())
+    count, wanted = count or sample(), {name: set() for name in frames}
+    for model, chosen in members(run, count).values():
+        wanted[model] |= set(chosen.tolist())
     for name in frames.keys() - MODELS:
-        wanted[name] = set(rng.permutation(frames[name]["feature"])[:count].tolist())
-    return {name: _asked(run, name, frames[name][frames[name]["feature"].isin(wanted[name])], config)
-            for name in frames}
+        wanted[name] = set(_some(frames[name]["feature"], count, run.profile.probe.seed).tolist())
+    jobs = {name: _jobs(run, name, frames[name][frames[name]["feature"].isin(wanted[name])]) for name in frames}
+    cache = run.root / "llm"
+    llm.announce([cost for job in jobs.values() for cost in _costs(job, config, cache)], config)
+    return {name: _asked(job, config, cache, run.profile.probe.seed if name == "lua" else None)
+            for name, job in jobs.items()}
 
 
-def _asked(run, name, frame, config):
+def sample() -> int:
+    """Features of each group that a language model is asked about: UNIFEAT_LLM_FEATURES or 25.
+
+    Raises:
+        LlmError: that is not a number above 0.
+    """
+    text = os.environ.get("UNIFEAT_LLM_FEATURES") or "25"
+    if not text.isdecimal() or int(text) < 1:
+        raise llm.LlmError(f"UNIFEAT_LLM_FEATURES={text} must be a whole number above 0.")
+    return int(text)
+
+
+def _some(features_, count: int, seed: int) -> np.ndarray:
+    chosen = np.asarray(features_)
+    return np.sort(np.random.default_rng(seed).permutation(chosen)[:count]) if count else chosen
+
+
+def _jobs(run, name, frame) -> dict:
+    """What is to be asked about the features of `frame`: prompts for explanations, and held-out windows."""
     f = sparse.csc_matrix(activations(run, name))[:, frame["feature"].to_numpy()]
-    probe, cache = run.probe, run.root / "llm"
+    probe, window, rng = run.probe, windows(run), np.random.default_rng(run.profile.probe.seed)
     learning = interp.halves(probe["document"], probe["domain"])
-    words = [str(prompts.plain(corpora.token_text(run.corpus.tokenizer, i))) for i in
+    words = [prompts.plain(corpora.token_text(run.corpus.tokenizer, i)) for i in
              probe["blocks"][probe["block"], probe["position"]]]
-    rng = np.random.default_rng(run.profile.probe.seed)
-    shown = [_contexts(f[:, j], learning, windows(run), 8, 0, rng) for j in range(f.shape[1])]
-    held = [_contexts(f[:, j], ~learning, windows(run), 4, 4, rng) for j in range(f.shape[1])]
-    texts = [prompts.read_explanation(reply) for reply in llm.ask(
-        [prompts.explain([([words[i] for i in rows], v) for rows, v in one]) for one in shown], config, cache,
-        temperature=0, max_tokens=60)]
-    scores = _simulated(texts, held, words, config, cache)
-    other = [texts[j] for j in _derangement(len(texts), run.profile.probe.seed)]
-    scores |= {f"{key}_shuffled": value for key, value in
-               (_simulated(other, held, words, config, cache) if name == "lua" else {}).items()}
-    return frame.assign(explainer=config.model, explanation=texts, **scores)
+    shown = [_contexts(f[:, j], learning, window, 8, 0, rng) for j in range(f.shape[1])]
+    held = [_contexts(f[:, j], ~learning, window, 4, 4, rng) for j in range(f.shape[1])]
+    return dict(frame=frame, explain=[prompts.explain([([words[i] for i in rows], v) for rows, v in one])
+                                      for one in shown],
+                held=[[([words[i] for i in rows], v) for rows, v in one] for one in held])
 
 
-def _simulated(texts, held, words, config, cache) -> dict[str, np.ndarray]:
+def _costs(job, config, cache) -> list[dict]:
+    """Estimates of both steps; a simulation's explanation is not known yet unless it is in the cache."""
+    texts = [prompts.read_explanation(reply) if reply else "x" * 240 for reply in
+             (llm.lookup(prompt, EXPLAINING, config, cache) for prompt in job["explain"])]
+    simulate = [prompts.simulate(text, words) for text, one in zip(texts, job["held"], strict=True) if text
+                for words, _ in one]
+    return [llm.estimate(job["explain"], EXPLAINING, config, cache),
+            llm.estimate(simulate, SIMULATING, config, cache)]
+
+
+def _asked(job, config, cache, seed) -> pd.DataFrame:
+    texts = [prompts.read_explanation(reply) for reply in
+             llm.ask(job["explain"], config, cache, announced=True, **EXPLAINING)]
+    found = _simulated(texts, job["held"], config, cache)
+    if seed is not None:
+        other = [texts[j] for j in _derangement(len(texts), seed)]
+        found |= {f"{key}_shuffled": value for key, value in _simulated(other, job["held"], config, cache).items()}
+    return job["frame"].assign(explainer=config.model, explanation=texts, **found)
+
+
+def _simulated(texts, held, config, cache) -> dict[str, np.ndarray]:
     """Both scores from simulations of held-out windows; a refused or unreadable one gives NaN.
 
     A window is said to be active where a simulated value is at least 0.5 on the scale of 0 to 9.
     """
-    jobs = [(j, k) for j, text in enumerate(texts) if text for k in range(len(held[j]))]
-    replies = llm.ask([prompts.simulate(texts[j], [words[i] for i in held[j][k][0]]) for j, k in jobs], config, cache,
-                      temperature=0, max_tokens=8 * WINDOW, logprobs=True, top_logprobs=10)
-    said = {job: prompts.read_simulation(reply, len(held[job[0]][job[1]][0]))
-            for job, reply in zip(jobs, replies, strict=True)}
+    at = [(j, k) for j, text in enumerate(texts) if text for k in range(len(held[j]))]
+    replies = llm.ask([prompts.simulate(texts[j], held[j][k][0]) for j, k in at], config, cache, announced=True,
+                      **SIMULATING)
+    said = {(j, k): prompts.read_simulation(reply, len(held[j][k][0]))
+            for (j, k), reply in zip(at, replies, strict=True)}
     simulation, detection = np.full(len(texts), np.nan), np.full(len(texts), np.nan)
     for j, contexts in enumerate(held):
-        parts = [(said.get((j, k)), true, k) for k, (_, true) in enumerate(contexts)]
-        parts = [part for part in parts if part[0] is not None]
-        if parts and len(parts) == len(contexts):
-            p, true, window = (np.concatenate(one) for one in zip(
-                *((p, true, np.full(len(p), k)) for p, true, k in parts), strict=True))
-            simulation[j] = interp.simulation(true[:, None], p[:, None])[0]
-            detection[j] = interp.detection(sparse.csr_matrix(true[:, None]), sparse.csr_matrix(p[:, None] >= 0.5),
-                                            window)[0]
+        parts = [said.get((j, k)) for k in range(len(contexts))]
+        if parts and all(part is not None for part in parts):
+            p, true = np.concatenate(parts)[:, None], np.concatenate([v for _, v in contexts])[:, None]
+            window = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+            simulation[j] = interp.simulation(true, p)[0]
+            detection[j] = interp.detection(sparse.csr_matrix(true), sparse.csr_matrix(p >= 0.5), window)[0]
     return dict(simulation=simulation, detection=detection)
 
 
@@ -222,8 +256,11 @@ def _random(run, folder):
 
 # Figure 6 -----------------------------------------------------------------------------------------------------
 
-def members(run: Run) -> dict[str, tuple[str, np.ndarray]]:
-    """Figure 6's groups: {group: (model, features)}, one-to-one at the profile's tau between the SAEs of `seeds`."""
+def members(run: Run, count: int = 0) -> dict[str, tuple[str, np.ndarray]]:
+    """Figure 6's groups: {group: (model, features)}, one-to-one at the profile's tau between the SAEs of `seeds`.
+
+    count: at most so many of each group, drawn at random; 0 = all.
+    """
     chosen, tau = seeds(run), run.profile.probe.tau
 
     def kept(a, b, side):
@@ -233,8 +270,9 @@ def members(run: Run) -> dict[str, tuple[str, np.ndarray]]:
     live, persists = kept("lua", "merged", 0)
     _, inherited = kept("base", "lua", 1)
     base, survives = kept("base", "lua", 0)
-    return {GROUPS[0]: ("lua", live), GROUPS[1]: ("lua", live[persists]), GROUPS[2]: ("lua", live[~inherited]),
-            GROUPS[3]: ("base", base[~survives])}
+    groups = (("lua", live), ("lua", live[persists]), ("lua", live[~inherited]), ("base", base[~survives]))
+    return {group: (model, _some(chosen, count, run.profile.probe.seed))
+            for group, (model, chosen) in zip(GROUPS, groups, strict=True)}
 
 
 def grouped(run: Run, frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -242,8 +280,8 @@ def grouped(run: Run, frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
     frames: explanations of "lua" and "base", and of the controls "neurons" and "random", as `lexical` gives them.
     """
-    parts = []
-    for group, (model, chosen) in members(run).items():
+    parts, lexical_only = [], (frames["lua"]["explainer"] == "lexical").all()
+    for group, (model, chosen) in members(run, 0 if lexical_only else sample()).items():
         rows = frames[model][frames[model]["feature"].isin(chosen)]
         parts.append(rows.assign(group=group, kind="features"))
     for group, key in zip(CONTROLS[:2], ("neurons", "random"), strict=True):

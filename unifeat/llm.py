@@ -85,6 +85,11 @@ def cached(prompt: list[dict], options: dict, config: Settings, cache: Path) -> 
     return cache / f"{store.digest(prompt, options, config.model)}.json"
 
 
+def lookup(prompt: list[dict], options: dict, config: Settings, cache: Path) -> Reply | None:
+    """The cached reply to a prompt, if there is one."""
+    return _read(cached(prompt, options, config, cache))
+
+
 def estimate(prompts: list[list[dict]], options: dict, config: Settings, cache: Path) -> dict:
     """What asking would cost: requests and tokens still to be paid for, and dollars where a price is known.
 
@@ -97,8 +102,10 @@ def estimate(prompts: list[list[dict]], options: dict, config: Settings, cache: 
     return dict(requests=len(left), cached=len(prompts) - len(left), tokens_in=tokens, tokens_out=out, dollars=dollars)
 
 
-def announce(cost: dict, config: Settings) -> None:
-    """Prints the estimate; raises LlmError if it is above the budget."""
+def announce(costs: list[dict], config: Settings) -> None:
+    """Prints the sum of the estimates; raises LlmError if it is above the budget."""
+    cost = {key: sum(one[key] or 0 for one in costs) for key in ("requests", "cached", "tokens_in", "tokens_out")}
+    cost["dollars"] = sum(one["dollars"] for one in costs) if config.price else None
     price = "no price given" if cost["dollars"] is None else f"about ${cost['dollars']:.2f}"
     print(f"{config.model}: {cost['requests']:,} requests ({cost['cached']:,} more are cached), about "
           f"{cost['tokens_in']:,} tokens in and at most {cost['tokens_out']:,} out, {price}.", flush=True)
@@ -108,16 +115,18 @@ def announce(cost: dict, config: Settings) -> None:
                        "explain fewer features.")
 
 
-def ask(prompts: list[list[dict]], config: Settings, cache: Path, **options) -> list[Reply]:
+def ask(prompts: list[list[dict]], config: Settings, cache: Path, announced: bool = False, **options) -> list[Reply]:
     """Replies to chat prompts, in order; what is in the cache is not asked again.
 
+    announced: the caller has shown the estimate and checked the budget.
     options: request fields such as max_tokens, temperature, logprobs, top_logprobs.
 
     Raises:
         LlmError: the endpoint refuses the key, the model or the request, or keeps failing. What was answered until
             then is in the cache, so that the same call continues.
     """
-    announce(estimate(prompts, options, config, cache), config)
+    if not announced:
+        announce([estimate(prompts, options, config, cache)], config)
     found = [_read(cached(p, options, config, cache)) for p in prompts]
     missing = [i for i, reply in enumerate(found) if reply is None]
     if not missing:
