@@ -49,7 +49,7 @@ class FeatureView:
             cells = "".join(self._cell(tokens[self.entry["at"][k] + i], int(level, 36) / explorer.LEVELS, model)
                             for i, level in enumerate(shade))
             line = f"<span style='font-family:monospace;white-space:pre-wrap'>{cells}</span>"
-            rows.append(f"<div>{_name(model)} {line}</div>")
+            rows.append(f"<div><span style='display:inline-block;width:4.5em'>{_name(model)}</span>{line}</div>")
         return f"<div style='border-top:1px solid #8884;padding:.3em 0'>{''.join(rows)}</div>"
 
     def _cell(self, token: int, value: float, model: str) -> str:
