@@ -297,17 +297,17 @@ def oracle(_, body):
 def test_a_perfect_explainer_scores_one_and_shuffled_nothing(serve, small_run, capsys):
     import pandas as pd
 
-    from unifeat import explanations
+    from unifeat import explainers
 
     server, config, _ = serve(oracle)
     frames = {"lua": pd.DataFrame(dict(feature=[0, 1], explainer="lexical"))}
-    found = explanations.asked(small_run, frames, config)["lua"]
+    found = explainers.asked(small_run, frames, config)["lua"]
     assert found["explanation"].tolist() == ["t7", "t3"] and set(found["explainer"]) == {"tiny"}
     assert np.allclose(found["simulation"], 1) and np.allclose(found["detection"], 1)
     assert (found["simulation_shuffled"] < 0.3).all()
     first, asked = capsys.readouterr().out, len(server.requests)
     assert first.count("requests") == 1  # one estimate, before anything is sent
-    again = explanations.asked(small_run, frames, config)["lua"]
+    again = explainers.asked(small_run, frames, config)["lua"]
     assert again.equals(found) and len(server.requests) == asked
     assert "tiny: 0 requests" in capsys.readouterr().out
 
@@ -315,8 +315,19 @@ def test_a_perfect_explainer_scores_one_and_shuffled_nothing(serve, small_run, c
 def test_refusals_leave_a_feature_without_a_score(serve, small_run):
     import pandas as pd
 
-    from unifeat import explanations
+    from unifeat import explainers
 
     _, config, _ = serve(lambda *_: completion(None, refusal="I cannot"))
-    found = explanations.asked(small_run, {"lua": pd.DataFrame(dict(feature=[0, 1]))}, config)["lua"]
+    found = explainers.asked(small_run, {"lua": pd.DataFrame(dict(feature=[0, 1]))}, config)["lua"]
     assert found["simulation"].isna().all() and (found["explanation"] == "").all()
+
+
+def test_an_unknown_explainer_is_named(monkeypatch):
+    from unifeat import explainers
+
+    monkeypatch.setenv("EXPLAINER", "gpt")
+    with pytest.raises(llm.LlmError, match="There is no explainer 'gpt'; EXPLAINER is lexical or llm"):
+        explainers.explained(None)
+    monkeypatch.setenv("UNIFEAT_LLM_FEATURES", "many")
+    with pytest.raises(llm.LlmError, match="UNIFEAT_LLM_FEATURES=many"):
+        explainers.explanations.sample()

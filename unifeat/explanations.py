@@ -7,15 +7,13 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from unifeat import corpora, features, interp, llm, lm, prompts, sae
+from unifeat import corpora, features, interp, llm, lm, sae
 from unifeat.profiles import MODELS
 from unifeat.stages import Run, csv
 
 WINDOW = 32  # tokens in which detection asks whether a feature fires
 GROUPS = ("Lua features", "persist into the merge", "emerged in Lua", "vanished from the base")
 CONTROLS = ("neurons of Lua", "SAE of a random LM", "shuffled explanations")
-EXPLAINING = dict(temperature=0, max_tokens=60)  # options of the two kinds of request
-SIMULATING = dict(temperature=0, max_tokens=8 * WINDOW, logprobs=True, top_logprobs=10)
 COLUMNS = ["model", "seed", "feature", "explainer", "explanation", "simulation", "detection"]
 
 
@@ -81,7 +79,7 @@ def _lexical(run, name, seed, folder):
     learning, window = interp.halves(probe["document"], probe["domain"]), windows(run)
     rules = interp.learn(f[learning], slots[:, learning])
     held, predicted = f[~learning], interp.simulate(rules, slots[:, ~learning])
-    shuffled = predicted[:, _derangement(len(live), run.profile.probe.seed)]
+    shuffled = predicted[:, derangement(len(live), run.profile.probe.seed)]
     text = quoted(run)
     scores = dict(simulation=interp.simulation(held, predicted),
                   detection=interp.detection(held, predicted, window[~learning]),
@@ -92,133 +90,16 @@ def _lexical(run, name, seed, folder):
     (folder / "table.csv").write_text(csv(frame), encoding="utf-8")
 
 
-def _derangement(n: int, seed: int) -> np.ndarray:
+def derangement(n: int, seed: int) -> np.ndarray:
     """A random cyclic permutation: nobody keeps their own.
 
-    >>> bool((_derangement(50, 0) == np.arange(50)).any())
+    >>> bool((derangement(50, 0) == np.arange(50)).any())
     False
     """
     order = np.random.default_rng(seed).permutation(n)
     out = np.empty(n, dtype=int)
     out[order] = np.roll(order, 1)
     return out
-
-
-# A language model as explainer --------------------------------------------------------------------------------
-
-def explained(run: Run, explainer: str = "lexical") -> dict[str, pd.DataFrame]:
-    """Frames for `grouped` by an explainer, lexical or llm; EXPLAINER in the environment wins.
-
-    Raises:
-        LlmError: there is no such explainer, or the endpoint does not answer.
-    """
-    explainer = os.environ.get("EXPLAINER") or explainer
-    if explainer not in ("lexical", "llm"):
-        raise llm.LlmError(f"There is no explainer {explainer!r}; EXPLAINER is lexical or llm.")
-    frames = {name: lexical(run, name) for name in ("lua", "base", "neurons", "random")}
-    return frames if explainer == "lexical" else asked(run, frames, llm.settings())
-
-
-def asked(run: Run, frames: dict, config: llm.Settings, count: int = 0) -> dict[str, pd.DataFrame]:
-    """The same frames with explanations and scores by the model behind `config`, for at most `count` features a group.
-
-    count: 0 = `sample`. Answers are cached under the store, in llm/, whatever becomes of the run.
-    """
-    count, wanted = count or sample(), {name: set() for name in frames}
-    for model, chosen in members(run, count).values():
-        wanted[model] |= set(chosen.tolist())
-    for name in frames.keys() - MODELS:
-        wanted[name] = set(_some(frames[name]["feature"], count, run.profile.probe.seed).tolist())
-    jobs = {name: _jobs(run, name, frames[name][frames[name]["feature"].isin(wanted[name])]) for name in frames}
-    cache = run.root / "llm"
-    llm.announce([cost for job in jobs.values() for cost in _costs(job, config, cache)], config)
-    return {name: _asked(job, config, cache, run.profile.probe.seed if name == "lua" else None)
-            for name, job in jobs.items()}
-
-
-def sample() -> int:
-    """Features of each group that a language model is asked about: UNIFEAT_LLM_FEATURES or 25.
-
-    Raises:
-        LlmError: that is not a number above 0.
-    """
-    text = os.environ.get("UNIFEAT_LLM_FEATURES") or "25"
-    if not text.isdecimal() or int(text) < 1:
-        raise llm.LlmError(f"UNIFEAT_LLM_FEATURES={text} must be a whole number above 0.")
-    return int(text)
-
-
-def _some(features_, count: int, seed: int) -> np.ndarray:
-    chosen = np.asarray(features_)
-    return np.sort(np.random.default_rng(seed).permutation(chosen)[:count]) if count else chosen
-
-
-def _jobs(run, name, frame) -> dict:
-    """What is to be asked about the features of `frame`: prompts for explanations, and held-out windows."""
-    f = sparse.csc_matrix(activations(run, name))[:, frame["feature"].to_numpy()]
-    probe, window, rng = run.probe, windows(run), np.random.default_rng(run.profile.probe.seed)
-    learning = interp.halves(probe["document"], probe["domain"])
-    words = [prompts.plain(corpora.token_text(run.corpus.tokenizer, i)) for i in
-             probe["blocks"][probe["block"], probe["position"]]]
-    shown = [_contexts(f[:, j], learning, window, 8, 0, rng) for j in range(f.shape[1])]
-    held = [_contexts(f[:, j], ~learning, window, 4, 4, rng) for j in range(f.shape[1])]
-    return dict(frame=frame, explain=[prompts.explain([([words[i] for i in rows], v) for rows, v in one])
-                                      for one in shown],
-                held=[[([words[i] for i in rows], v) for rows, v in one] for one in held])
-
-
-def _costs(job, config, cache) -> list[dict]:
-    """Estimates of both steps; a simulation's explanation is not known yet unless it is in the cache."""
-    texts = [prompts.read_explanation(reply) if reply else "x" * 240 for reply in
-             (llm.lookup(prompt, EXPLAINING, config, cache) for prompt in job["explain"])]
-    simulate = [prompts.simulate(text, words) for text, one in zip(texts, job["held"], strict=True) if text
-                for words, _ in one]
-    return [llm.estimate(job["explain"], EXPLAINING, config, cache),
-            llm.estimate(simulate, SIMULATING, config, cache)]
-
-
-def _asked(job, config, cache, seed) -> pd.DataFrame:
-    texts = [prompts.read_explanation(reply) for reply in
-             llm.ask(job["explain"], config, cache, announced=True, **EXPLAINING)]
-    found = _simulated(texts, job["held"], config, cache)
-    if seed is not None:
-        other = [texts[j] for j in _derangement(len(texts), seed)]
-        found |= {f"{key}_shuffled": value for key, value in _simulated(other, job["held"], config, cache).items()}
-    return job["frame"].assign(explainer=config.model, explanation=texts, **found)
-
-
-def _simulated(texts, held, config, cache) -> dict[str, np.ndarray]:
-    """Both scores from simulations of held-out windows; a refused or unreadable one gives NaN.
-
-    A window is said to be active where a simulated value is at least 0.5 on the scale of 0 to 9.
-    """
-    at = [(j, k) for j, text in enumerate(texts) if text for k in range(len(held[j]))]
-    replies = llm.ask([prompts.simulate(texts[j], held[j][k][0]) for j, k in at], config, cache, announced=True,
-                      **SIMULATING)
-    said = {(j, k): prompts.read_simulation(reply, len(held[j][k][0]))
-            for (j, k), reply in zip(at, replies, strict=True)}
-    simulation, detection = np.full(len(texts), np.nan), np.full(len(texts), np.nan)
-    for j, contexts in enumerate(held):
-        parts = [said.get((j, k)) for k in range(len(contexts))]
-        if parts and all(part is not None for part in parts):
-            p, true = np.concatenate(parts)[:, None], np.concatenate([v for _, v in contexts])[:, None]
-            window = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-            simulation[j] = interp.simulation(true, p)[0]
-            detection[j] = interp.detection(sparse.csr_matrix(true), sparse.csr_matrix(p >= 0.5), window)[0]
-    return dict(simulation=simulation, detection=detection)
-
-
-def _contexts(column, half, window, strong: int, other: int, rng) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Windows of one half as (token rows, activations): `strong` by quantiles of their maximum, `other` at random."""
-    rows = np.flatnonzero(half)
-    values = np.asarray(column[rows].todense()).ravel()
-    names, index = np.unique(window[rows], return_inverse=True)
-    peaks = np.zeros(len(names))
-    np.maximum.at(peaks, index, values)
-    firing = np.flatnonzero(peaks > 0)
-    chosen = firing[prompts.quantile_rows(peaks[firing], strong)] if len(firing) else firing
-    silent = rng.permutation(np.flatnonzero(peaks == 0))[:other]
-    return [(rows[index == one], values[index == one]) for one in (*chosen, *silent)]
 
 
 # Controls -----------------------------------------------------------------------------------------------------
@@ -256,6 +137,25 @@ def _random(run, folder):
 
 # Figure 6 -----------------------------------------------------------------------------------------------------
 
+
+def sample() -> int:
+    """Features of each group that a language model is asked about: UNIFEAT_LLM_FEATURES or 25.
+
+    Raises:
+        LlmError: that is not a number above 0.
+    """
+    text = os.environ.get("UNIFEAT_LLM_FEATURES") or "25"
+    if not text.isdecimal() or int(text) < 1:
+        raise llm.LlmError(f"UNIFEAT_LLM_FEATURES={text} must be a whole number above 0.")
+    return int(text)
+
+
+def some(features_, count: int, seed: int) -> np.ndarray:
+    """At most `count` of the features, drawn at random, in order; 0 = all."""
+    chosen = np.asarray(features_)
+    return np.sort(np.random.default_rng(seed).permutation(chosen)[:count]) if count else chosen
+
+
 def members(run: Run, count: int = 0) -> dict[str, tuple[str, np.ndarray]]:
     """Figure 6's groups: {group: (model, features)}, one-to-one at the profile's tau between the SAEs of `seeds`.
 
@@ -271,7 +171,7 @@ def members(run: Run, count: int = 0) -> dict[str, tuple[str, np.ndarray]]:
     _, inherited = kept("base", "lua", 1)
     base, survives = kept("base", "lua", 0)
     groups = (("lua", live), ("lua", live[persists]), ("lua", live[~inherited]), ("base", base[~survives]))
-    return {group: (model, _some(chosen, count, run.profile.probe.seed))
+    return {group: (model, some(chosen, count, run.profile.probe.seed))
             for group, (model, chosen) in zip(GROUPS, groups, strict=True)}
 
 
