@@ -28,7 +28,7 @@ def fake(count=12):
         others = [m for m in ("base", "lua", "stories", "merged") if m != name]
         models[name] = dict(seed=seed % 2, live=count + (name == "base"), features=[dict(
             id=10 * j, max=2.5, fires=j + 1, density=[0.1, 0.01, 0.0, 0.001 * j], at=[0, 48, 60], peak=[3, 4, 5],
-            shade=["0z5" * explorer.WIDTH] * 4, up=[1, 2], down=[5, 6], text=EVIL if j == 3 else f"word {j}",
+            tops=1, shade=["0z5" * explorer.WIDTH] * 4, up=[1, 2], down=[5, 6], text=EVIL if j == 3 else f"word {j}",
             sim=None if j == 5 else j / count, det=0.5,
             match={m: [10 * j, 0.9 - 0.05 * j, int(j < 3), "0z5az0", 1.5] for m in others} | dict(twin=[7, 0.5, 0]))
             for j in range(count)])
@@ -68,7 +68,8 @@ def test_scatter_pairs_both_activations_token_by_token():
 def test_contexts_hold_the_strongest_token_of_different_documents():
     probe = dict(block=np.repeat([0, 1], 40), position=np.tile(np.arange(40), 2), document=np.repeat([0, 1, 2, 3], 20))
     values = np.arange(80.0)
-    places = explorer._contexts(np.arange(80), values, probe, 40)
+    places, tops = explorer._contexts(np.arange(80), values, probe, 40)
+    assert tops == 3 and len(places) == 6
     assert [(block, start + peak) for block, start, peak in places[:3]] == [(1, 39), (1, 19), (0, 39)]
     assert all(0 <= start <= 40 - explorer.WIDTH for _, start, _ in places)
 
@@ -227,7 +228,7 @@ def test_ribbon_to_list_to_feature_to_match(page):
     assert "197 of 200 features of the Merged model" in text(page, "#found")
     find(page, "#list [data-key]")[0].click()
     assert "Merged feature #" in text(page, "#page h2") and len(find(page, "#page .context")) == 3
-    assert len(find(page, "#page .card svg")) == 3 and len(find(page, "#page .context:nth-of-type(1) .heat")) >= 0
+    assert len(find(page, "#page .card svg")) == 3 and len(find(page, ".context .heat")) == 12
     find(page, "#page .card a")[0].click()
     assert text(page, "#page h2").startswith("Base feature #")
 

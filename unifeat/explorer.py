@@ -127,7 +127,7 @@ def _partners(one, side: int, tau: float) -> dict:
 
 def _row(j, name, columns, peaks, matches, probe, at, domain_tokens) -> dict:
     rows, values = interp._column(columns[name], j)
-    places = _contexts(rows, values, probe, at.shape[1])
+    places, tops = _contexts(rows, values, probe, at.shape[1])
     window = np.array([at[block, start:start + WIDTH] for block, start, _ in places]).ravel()
     shades, others = [_shade(columns[name], j, window, peaks[name][j])], {}
     for other, (_, partners) in matches.items():
@@ -143,24 +143,26 @@ def _row(j, name, columns, peaks, matches, probe, at, domain_tokens) -> dict:
     return dict(id=int(j), max=round(float(peaks[name][j]), 2), fires=int(fires.sum()),
                 density=[float(f"{share:.2e}") for share in fires / np.maximum(domain_tokens, 1)],
                 at=[int(block) * at.shape[1] + int(start) for block, start, _ in places],
-                peak=[int(peak) for *_, peak in places], shade=shades, match=others)
+                peak=[int(peak) for *_, peak in places], tops=tops, shade=shades, match=others)
 
 
-def _contexts(rows, values, probe, context) -> list[tuple[int, int, int]]:
-    """(block, start, place of the peak in the window) of the strongest and of the quantile contexts."""
+def _contexts(rows, values, probe, context) -> tuple[list[tuple[int, int, int]], int]:
+    """(block, start, place of the peak in the window) of the strongest and of the quantile contexts, and how many
+    are of the first kind."""
     order = np.lexsort((rows, -values))
     chosen, seen = [], set()
     for k in order[:200]:
         if len(chosen) < TOP and probe["document"][rows[k]] not in seen:
             seen.add(probe["document"][rows[k]])
             chosen.append(k)
+    tops = len(chosen)
     chosen += [order[int((1 - q) * (len(order) - 1))] for q in QUANTILES]
     out = []
     for k in dict.fromkeys(chosen):
         block, position = probe["block"][rows[k]], probe["position"][rows[k]]
         start = int(np.clip(position - WIDTH + 6, 0, max(0, context - WIDTH)))
         out.append((block, start, position - start))
-    return out
+    return out, tops
 
 
 def _shade(column, j, window, peak) -> str:
