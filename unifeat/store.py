@@ -60,7 +60,13 @@ def _plain(value):
 
 def code_version(*modules) -> str:
     """Hash of the modules' code without comments and docstrings, so that prose changes keep the store valid."""
-    return digest([_code(Path(module.__file__)) for module in modules])
+    paths = [Path(module.__file__) for module in modules]
+    return digest([_known_code(path, path.stat().st_mtime_ns) for path in paths])
+
+
+@functools.lru_cache(maxsize=128)
+def _known_code(path: Path, _changed: int) -> str:
+    return _code(path)
 
 
 def _code(path: Path) -> str:

@@ -1,0 +1,333 @@
+"""The endpoint client against a real HTTP server on loopback that speaks the protocol, and misbehaves on request."""
+
+import json
+import math
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from unifeat import llm, prompts
+
+KEY = "sk-very-secret-0123456789"
+
+
+class Server(ThreadingHTTPServer):
+    """Answers chat completions with `script(number of the request, body)`: (status, headers, body) or a dict."""
+
+    daemon_threads = True
+
+    def __init__(self, script):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.script, self.requests, self.lock, self.busy, self.peak = script, [], threading.Lock(), 0, 0
+        threading.Thread(target=self.serve_forever, kwargs=dict(poll_interval=0.01), daemon=True).start()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        with self.server.lock:
+            self.server.requests.append((body, dict(self.headers)))
+            number = len(self.server.requests)
+            self.server.busy += 1
+            self.server.peak = max(self.server.peak, self.server.busy)
+        found = self.server.script(number, body)
+        with self.server.lock:
+            self.server.busy -= 1
+        if found is None:  # the server dies in the middle of a request
+            self.close_connection = True
+            self.connection.close()
+            return
+        status, headers, text = found if isinstance(found, tuple) else (200, {}, json.dumps(found))
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(text.encode())))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_):
+        pass
+
+
+def completion(text, refusal=None, finish="stop", logprobs=None):
+    message = dict(role="assistant", content=text, refusal=refusal)
+    return dict(id="x", object="chat.completion", created=0, model="tiny",
+                choices=[dict(index=0, message=message, finish_reason=finish, logprobs=logprobs)])
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    servers = []
+
+    def start(script, **settings):
+        pytest.importorskip("openai", reason="the openai package is not installed")
+        servers.append(Server(script))
+        url = f"http://127.0.0.1:{servers[-1].server_port}/v1"
+        waits = []
+        config = llm.Settings("tiny", url, clock=waits.append, **dict(timeout=5.0, concurrency=2) | settings)
+        return servers[-1], config, waits
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def ask_for(*texts):
+    return [[dict(role="user", content=text)] for text in texts]
+
+
+def test_replies_come_in_order_and_a_second_run_costs_nothing(serve, tmp_path, capsys):
+    server, config, _ = serve(lambda _, body: completion(body["messages"][0]["content"].upper()))
+    first = llm.ask(ask_for("a", "b", "c"), config, tmp_path, max_tokens=5)
+    assert [reply.text for reply in first] == ["A", "B", "C"]
+    assert llm.ask(ask_for("a", "b", "c"), config, tmp_path, max_tokens=5) == first
+    assert len(server.requests) == 3
+    assert "0 requests (3 more are cached)" in capsys.readouterr().out
+
+
+def test_another_model_or_option_is_another_question(serve, tmp_path):
+    server, config, _ = serve(lambda *_: completion("x"))
+    llm.ask(ask_for("a"), config, tmp_path)
+    llm.ask(ask_for("a"), config, tmp_path, temperature=0)
+    llm.ask(ask_for("a"), llm.Settings("other", config.url), tmp_path)
+    assert len(server.requests) == 3
+
+
+def test_429_is_retried_after_the_time_the_server_asks_for(serve, tmp_path):
+    busy = (429, {"retry-after": "7"}, "{}")
+    server, config, waits = serve(lambda n, _: busy if n < 3 else completion("x"))
+    assert llm.ask(ask_for("a"), config, tmp_path)[0].text == "x"
+    assert len(server.requests) == 3 and len(waits) == 2 and all(7 <= wait < 8 for wait in waits)
+
+
+def test_an_absurd_retry_after_is_cut(serve, tmp_path):
+    _, config, waits = serve(lambda n, _: (429, {"retry-after": "86400"}, "{}") if n == 1 else completion("x"))
+    llm.ask(ask_for("a"), config, tmp_path)
+    assert waits == [60.0]
+
+
+def test_pauses_grow(serve, tmp_path):
+    _, config, waits = serve(lambda *_: (503, {}, "{}"))
+    with pytest.raises(llm.LlmError, match="answers with status 503, 5 times in a row"):
+        llm.ask(ask_for("a"), config, tmp_path)
+    assert len(waits) == 4 and all(b > 1.5 * a for a, b in zip(waits, waits[1:], strict=False))
+
+
+def test_a_timeout_is_retried(serve, tmp_path):
+    def slow_once(n, _):
+        if n == 1:
+            time.sleep(0.6)
+        return completion("x")
+
+    server, config, _ = serve(slow_once, timeout=0.25)
+    assert llm.ask(ask_for("a"), config, tmp_path)[0].text == "x"
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("body", ['{"choices": [', "<html>busy</html>", "{}", '{"choices": []}', "[]", "null",
+                                  '{"choices": [{"message": {"content": null}}]}'])
+def test_malformed_answers_are_retried_then_named(serve, tmp_path, body):
+    _, config, _ = serve(lambda n, _: (200, {}, body) if n <= 2 else completion("x"))
+    assert llm.ask(ask_for("a"), config, tmp_path)[0].text == "x"
+    _, config, _ = serve(lambda *_: (200, {}, body), attempts=2)
+    with pytest.raises(llm.LlmError, match="sends what is not a chat completion, 2 times"):
+        llm.ask(ask_for("b"), config, tmp_path)
+
+
+@pytest.mark.parametrize("status, words", [(401, "does not accept OPENAI_API_KEY"), (404, "knows no model 'tiny'"),
+                                           (403, "does not allow"), (400, "rejects the request")])
+def test_permanent_errors_are_not_retried(serve, tmp_path, status, words):
+    server, config, _ = serve(lambda *_: (status, {}, json.dumps(dict(error=dict(message=f"bad key {KEY}")))),
+                              concurrency=1)
+    with pytest.raises(llm.LlmError, match=words) as caught:
+        llm.ask(ask_for("a", "b", "c"), config, tmp_path)
+    assert len(server.requests) == 1 and KEY not in str(caught.value)
+
+
+def test_a_refusal_is_kept_as_one(serve, tmp_path):
+    server, config, _ = serve(lambda n, _: completion(None, refusal="no") if n == 1
+                              else completion("", finish="content_filter"), concurrency=1)
+    replies = llm.ask(ask_for("a", "b"), config, tmp_path)
+    assert all(reply.refused for reply in replies) and prompts.read_explanation(replies[0]) == ""
+    assert prompts.read_simulation(replies[0], 3) is None
+    assert llm.ask(ask_for("a", "b"), config, tmp_path) == replies and len(server.requests) == 2
+
+
+def test_a_server_gone_halfway_loses_nothing(serve, tmp_path):
+    server, config, _ = serve(lambda n, body: completion(body["messages"][0]["content"]) if n <= 3 else None,
+                              concurrency=1, attempts=2)
+    with pytest.raises(llm.LlmError, match="cannot be reached, 2 times in a row. 3 of 6 answers are kept") as caught:
+        llm.ask(ask_for(*"abcdef"), config, tmp_path)
+    assert "\n" not in str(caught.value)
+    server, config, _ = serve(lambda _, body: completion(body["messages"][0]["content"]))
+    assert [reply.text for reply in llm.ask(ask_for(*"abcdef"), config, tmp_path)] == list("abcdef")
+    assert len(server.requests) == 3
+
+
+def test_nobody_listens(serve, tmp_path):
+    server, config, _ = serve(lambda *_: None, attempts=2)
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(llm.LlmError, match="cannot be reached"):
+        llm.ask(ask_for("a"), config, tmp_path)
+
+
+def test_no_more_requests_at_once_than_allowed(serve, tmp_path):
+    def slow(*_):
+        time.sleep(0.05)
+        return completion("x")
+
+    server, config, _ = serve(slow, concurrency=3)
+    llm.ask(ask_for(*"abcdefghi"), config, tmp_path)
+    assert 1 < server.peak <= 3
+
+
+def test_the_key_is_sent_and_never_written(serve, tmp_path, capsys):
+    server, config, _ = serve(lambda *_: completion("x"))
+    llm.ask(ask_for("a"), config, tmp_path)
+    assert server.requests[0][1]["authorization"] == f"Bearer {KEY}" or KEY in str(server.requests[0][1])
+    shown = repr(config) + "".join(capsys.readouterr())
+    assert KEY not in shown + "".join(path.read_text() for path in tmp_path.rglob("*.json"))
+
+
+def test_a_password_in_the_address_is_not_shown(tmp_path):
+    place = llm._place(llm.Settings("m", "https://user:pa55@host.example:8000/v1?key=k3y"))
+    assert place == "https://host.example:8000/v1"
+
+
+def test_a_damaged_cache_entry_is_asked_for_again(serve, tmp_path):
+    server, config, _ = serve(lambda *_: completion("x"))
+    llm.ask(ask_for("a"), config, tmp_path)
+    next(tmp_path.glob("*.json")).write_text('{"text": "x"')
+    assert llm.ask(ask_for("a"), config, tmp_path)[0].text == "x" and len(server.requests) == 2
+
+
+def test_estimate_and_budget_come_before_any_request(serve, tmp_path, capsys):
+    server, config, _ = serve(lambda *_: completion("x"), price=(2.0, 8.0), budget=0.001)
+    with pytest.raises(llm.LlmError, match="above UNIFEAT_LLM_BUDGET=0.001"):
+        llm.ask(ask_for("a" * 4000), config, tmp_path, max_tokens=100)
+    assert not server.requests
+    assert llm.estimate(ask_for("a" * 4000), dict(max_tokens=100), config, tmp_path) == dict(
+        requests=1, cached=0, tokens_in=1000, tokens_out=100, dollars=pytest.approx(0.0028))
+    assert "about $0.00" in capsys.readouterr().out
+
+
+def test_settings_name_what_is_missing(monkeypatch):
+    with pytest.raises(llm.LlmError, match="UNIFEAT_LLM_MODEL is not set"):
+        llm.settings()
+    monkeypatch.setenv("UNIFEAT_LLM_MODEL", "m")
+    monkeypatch.setenv("UNIFEAT_LLM_PRICE", "cheap")
+    with pytest.raises(llm.LlmError, match="two numbers"):
+        llm.settings()
+    monkeypatch.setenv("UNIFEAT_LLM_PRICE", "2.5,10")
+    assert llm.settings().price == (2.5, 10.0)
+
+
+def test_simulation_is_the_expected_digit_where_log_probabilities_are_offered(serve, tmp_path):
+    half = [dict(token="8", logprob=math.log(0.5), bytes=None, top_logprobs=[
+        dict(token="8", logprob=math.log(0.5), bytes=None), dict(token="4", logprob=math.log(0.5), bytes=None)])]
+    plain = [dict(token=token, logprob=0.0, bytes=None, top_logprobs=[]) for token in ("0", ": ")]
+    last = [dict(token=token, logprob=0.0, bytes=None, top_logprobs=[]) for token in ("\n", "1", ": ", "2")]
+    _, config, _ = serve(lambda *_: completion("0: 8\n1: 2", logprobs=dict(content=plain + half + last)))
+    reply = llm.ask(ask_for("a"), config, tmp_path, logprobs=True)[0]
+    assert np.allclose(prompts.read_simulation(reply, 2), [6.0, 2.0])
+    assert np.allclose(prompts.read_simulation(llm.ask(ask_for("a"), config, tmp_path, logprobs=True)[0], 2), [6, 2])
+
+
+def test_simulation_without_log_probabilities_and_with_chatter():
+    assert prompts.read_simulation(llm.Reply("Sure!\n0: 3\n 1 : 9\n7: 5\n1: 0"), 2).tolist() == [3, 9]
+    assert prompts.read_simulation(llm.Reply("0: 3"), 2).tolist() == [3, 0]
+    assert prompts.read_simulation(llm.Reply("I would say five."), 2) is None
+    assert prompts.read_simulation(llm.Reply("0: 3"), 9) is None
+
+
+def test_examples_span_the_quantiles_and_hold_the_strongest():
+    values = np.arange(100.0)
+    chosen = values[prompts.quantile_rows(values, 5)]
+    assert chosen.tolist() == [99, 74, 50, 25, 0] or chosen.tolist()[0] == 99 and len(chosen) == 5
+    text = prompts.explain([(["a\n", "b"], np.array([0.0, 2.0]))])[1]["content"]
+    assert text == "Excerpt 1\na\\n\t0\nb\t9"
+
+
+# The whole path: features in, scores out ---------------------------------------------------------------------------
+
+@pytest.fixture
+def small_run(tmp_path, monkeypatch):
+    """A run of 16 documents of 32 tokens, ids 1-9; feature 0 fires on token 7, feature 1 on token 3, more strongly."""
+    from types import SimpleNamespace
+
+    from scipy import sparse
+
+    from unifeat import corpora, explanations
+
+    blocks = np.random.default_rng(0).integers(4, 10, (16, 32))
+    blocks[::4, 10], blocks[1::4, 4] = 3, 3
+    blocks[2:4], blocks[10:12] = 5, 5  # documents where neither fires
+    block, position = np.nonzero(blocks)
+    probe = dict(blocks=blocks, block=block, position=position, document=block, domain=np.zeros(len(block), int))
+    token = blocks[block, position]
+    f = sparse.csr_matrix(np.stack([1.0 * (token == 7), 4.0 * (token == 3)], axis=1))
+    monkeypatch.setattr(corpora, "token_text", lambda tokenizer, i: f"t{i}")
+    monkeypatch.setattr(explanations, "members", lambda run, count=0: {
+        group: ("lua", np.array([0, 1])) for group in explanations.GROUPS})
+    monkeypatch.setattr(explanations, "activations", lambda run, name: f)
+    return SimpleNamespace(probe=probe, root=tmp_path, corpus=SimpleNamespace(tokenizer=None),
+                           profile=SimpleNamespace(probe=SimpleNamespace(seed=0)))
+
+
+def oracle(_, body):
+    """A model that explains by the token with a 9 and simulates by looking for it."""
+    system, user = (message["content"] for message in body["messages"])
+    if "Excerpt" in user:
+        return completion(next(line for line in user.split("\n") if line.endswith("\t9")).split("\t")[0])
+    wanted = system.split("responds to: ")[1].split("\n")[0]
+    return completion("\n".join(f"{number}: {9 if text == wanted else 0}" for number, text in
+                                (line.split(": ") for line in user.split("\n"))))
+
+
+def test_a_perfect_explainer_scores_one_and_shuffled_nothing(serve, small_run, capsys):
+    import pandas as pd
+
+    from unifeat import explainers
+
+    server, config, _ = serve(oracle)
+    frames = {"lua": pd.DataFrame(dict(feature=[0, 1], explainer="lexical"))}
+    found = explainers.asked(small_run, frames, config)["lua"]
+    assert found["explanation"].tolist() == ["t7", "t3"] and set(found["explainer"]) == {"tiny"}
+    assert np.allclose(found["simulation"], 1) and np.allclose(found["detection"], 1)
+    assert (found["simulation_shuffled"] < 0.3).all()
+    first, asked = capsys.readouterr().out, len(server.requests)
+    assert first.count("requests") == 1  # one estimate, before anything is sent
+    again = explainers.asked(small_run, frames, config)["lua"]
+    assert again.equals(found) and len(server.requests) == asked
+    assert "tiny: 0 requests" in capsys.readouterr().out
+
+
+def test_refusals_leave_a_feature_without_a_score(serve, small_run):
+    import pandas as pd
+
+    from unifeat import explainers
+
+    _, config, _ = serve(lambda *_: completion(None, refusal="I cannot"))
+    found = explainers.asked(small_run, {"lua": pd.DataFrame(dict(feature=[0, 1]))}, config)["lua"]
+    assert found["simulation"].isna().all() and (found["explanation"] == "").all()
+
+
+def test_an_unknown_explainer_is_named(monkeypatch):
+    from unifeat import explainers
+
+    monkeypatch.setenv("EXPLAINER", "gpt")
+    with pytest.raises(llm.LlmError, match="There is no explainer 'gpt'; EXPLAINER is lexical or llm"):
+        explainers.explained(None)
+    monkeypatch.setenv("UNIFEAT_LLM_FEATURES", "many")
+    with pytest.raises(llm.LlmError, match="UNIFEAT_LLM_FEATURES=many"):
+        explainers.explanations.sample()
