@@ -23,7 +23,7 @@ STAMP := $(ENV)/unifeat.stamp
 STATE := { pwd; cat requirements.lock; }
 
 .DEFAULT_GOAL := help
-.PHONY: help env lock figures test lint unit nbval lab notebooks clean install
+.PHONY: help env lock figures controls test lint unit nbval lab notebooks clean install
 .NOTPARALLEL:
 
 help: ## This list |
@@ -69,6 +69,9 @@ lock: ## Write requirements.lock anew from pyproject.toml | 1 min | 50 MB
 
 figures: env ## Run the notebooks and regenerate every figure | 15 min | 1 GB
 	@"$(BIN)/python" -m unifeat figures --profile "$(PROFILE)" --corpora "$(CORPORA)" --from "$(FROM)"
+
+controls: env ## Run the notebook of controls, which trains SAEs of its own | not timed | 1 GB
+	@"$(BIN)/python" -m unifeat controls --profile "$(PROFILE)" --corpora "$(CORPORA)"
 
 test: lint unit ## All that CI checks: style, tests, the figures and notebooks in small | 8 min | 300 MB
 	@$(MAKE) --no-print-directory figures PROFILE=smoke CORPORA= FROM=

@@ -102,7 +102,7 @@ def test_code_version_ignores_prose_but_not_code(tmp_path):
     codes = []
     for text in texts:
         (tmp_path / "m.py").write_text(text)
-        codes.append(store._code(tmp_path / "m.py"))
+        codes.append(store._code(tmp_path / "m.py", len(codes)))
     assert codes[0] == codes[1] != codes[2]
 
 

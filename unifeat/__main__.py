@@ -17,7 +17,7 @@ KERNEL = {  # read by the C libraries when a kernel starts; measured on two core
     "MALLOC_TRIM_THRESHOLD_": "4000000000",
 }
 FIGURES = ("corpora", "loss_curves", "domain_matrix", "fig5_merge_sweep", "sae_card", "fig1_design",
-           "fig2_flow", "ladder", "fig3_universal", "fig4_vanished", "swap", "verdicts")
+           "fig2_flow", "ladder", "fig3_universal", "fig4_vanished", "fig6_explanations", "swap", "verdicts")
 LONG = ("09_controls",)  # `controls` runs these, `figures` does not
 CONTROLS = tuple(f"control_{name}" for name in ("initialization", "thresholds", "densities", "mixes", "kinds",
                                                 "sizes", "lengths", "models"))
@@ -28,6 +28,7 @@ TABLES = {  # columns in their order
     "persistence": ("arm,parent,child,side,rule,tau,n_parent,n_child,"
                     "observed,ci_low,ci_high,ceiling,null,excess"),
     "flow": "source,target,kind,features,share",
+    "explanations": "group,kind,model,seed,feature,explainer,explanation,simulation,detection",
 }
 
 

@@ -1,13 +1,12 @@
 """Explanations of a run: the lexical ones of every feature, their scores and controls, and Figure 6's groups."""
 
-import dataclasses
 import os
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from unifeat import corpora, features, interp, llm, lm, sae
+from unifeat import corpora, features, interp, llm, lm, rungs, sae
 from unifeat.profiles import MODELS
 from unifeat.stages import Run, csv
 
@@ -69,7 +68,7 @@ def activations(run: Run, name: str, seed: int | None = None) -> sparse.csr_matr
     """Activations (probe tokens, width) of a model's SAE or of a control, named as in `lexical`."""
     if name in MODELS:
         return run.features(name, seeds(run)[name] if seed is None else seed)
-    return sparse.load_npz(_control(run, name).folder / "f.npz")
+    return sparse.load_npz(_control(run, name).folder / "features.npz")
 
 
 def _lexical(run, name, seed, folder):
@@ -105,34 +104,22 @@ def derangement(n: int, seed: int) -> np.ndarray:
 # Controls -----------------------------------------------------------------------------------------------------
 
 def _control(run: Run, name: str):
-    """Artefact with f.npz, the activations of a control on the probe."""
+    """Artefact with features.npz, the activations of a control on the probe."""
     if name == "neurons":
         return run._make("neurons-lua", lambda folder: _neurons(run, folder),
                          [run.profile.sae.k, run.profile.probe.tokens],
                          [run._corpus_artefact, run._model_artefact("lua")], (lm, features, sae))
     if name == "random":
-        return run._make("features-random-lm", lambda folder: _random(run, folder),
-                         [run.profile.sae, run.profile.model, run.profile.probe.tokens, run.mix("lua")],
-                         [run._corpus_artefact], (lm, sae, features))
+        return rungs.random_saes(run)
     raise ValueError(f"There is no control {name!r}; choose neurons or random.")
 
 
 def _neurons(run, folder):
     """Neurons as a sparse code: of each token the k largest positive activations, k as in the SAEs."""
     x = features.probe_activations(run.model("lua"), run.probe["blocks"]).float()
-    sparse.save_npz(folder / "f.npz", sparse.vstack(
+    sparse.save_npz(folder / "features.npz", sparse.vstack(
         [sparse.csr_matrix(sae.act(rows, "topk", min(run.profile.sae.k, x.shape[1]), 0.0).cpu().numpy())
          for rows in x.split(sae.ROWS)], format="csr"))
-
-
-def _random(run, folder):
-    """One SAE, trained as the others are, of a model that has its initial weights, on the Lua model's text."""
-    model = lm.build(run.profile.model, len(run.corpus.tokenizer), run.corpus.context).to(lm.device())
-    domains, weights = run.mix("lua")
-    config = dataclasses.replace(run.profile.sae, seeds=run.profile.sae.seeds[:1])
-    trained, _ = sae.train(model, [run.corpus.blocks(d, "train") for d in domains], weights, config, "random LM")
-    f = features.encode(trained[0], features.probe_activations(model, run.probe["blocks"]))
-    sparse.save_npz(folder / "f.npz", f)
 
 
 # Figure 6 -----------------------------------------------------------------------------------------------------

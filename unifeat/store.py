@@ -61,22 +61,12 @@ def _plain(value):
 def code_version(*modules) -> str:
     """Hash of the modules' code without comments and docstrings, so that prose changes keep the store valid."""
     paths = [Path(module.__file__) for module in modules]
-    return digest([_known_code(path, path.stat().st_mtime_ns) for path in paths])
+    return digest([_code(path, path.stat().st_mtime_ns) for path in paths])
 
 
 @functools.lru_cache(maxsize=128)
-def _known_code(path: Path, _changed: int) -> str:
-    return _code(path)
-
-
-def _code(path: Path) -> str:
-    state = path.stat()
-    return _stripped(path, state.st_mtime_ns, state.st_size)
-
-
-@functools.lru_cache
-def _stripped(path: Path, changed: int, size: int) -> str:
-    """The code of the file in that state: parsed once a process, since every look into the store asks for it."""
+def _code(path: Path, _changed: int) -> str:
+    """A module without prose; parsed again only when its file has changed."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)

@@ -8,6 +8,7 @@ import nbformat
 from unifeat.errors import UnifeatError
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+WIDGET = "application/vnd.jupyter.widget-view+json"
 ADDED = {"injected-parameters", "papermill-error-cell-tag"}  # tags of the cells that papermill adds
 TRANSIENT = {"papermill", "execution", "ExecuteTime", "scrolled"}  # metadata of a cell that tell of one run
 
@@ -61,6 +62,7 @@ def _outputs(outputs: list, root: Path) -> list:
     for output in kept:
         if output.output_type == "stream":
             output.text = _clean(output.text, root)
+        output.get("data", {}).pop(WIDGET, None)  # a live widget; its static twin stays
         for kind, value in output.get("data", {}).items():
             if isinstance(value, str) and not kind.startswith("image/"):
                 output.data[kind] = _clean(value, root)
