@@ -109,6 +109,12 @@ def results(folder: Path, tau: float = 0.8) -> str:
         lines.append(f"| {row.parent} -> {row.child} | {row.observed:.1%} [{row.ci_low:.1%}, {row.ci_high:.1%}] | "
                      f"{row.ceiling:.1%} | {row.null:.1%} | {row.excess:.2f} | "
                      f"{published[row.parent, row.child]:.1%} |")
+    rungs = pd.read_csv(folder / "data" / "ladder.csv")
+    rungs = rungs[(rungs["group"] == "SAE of an untrained model") & (rungs["rule"] == "one_to_one")]
+    least, most = rungs["observed"].min(), rungs["observed"].max()
+    lines += ["", f"Read the small shares with the ladder: an SAE of a language model that was *never trained* already shares "
+              f"{least:.1%}-{most:.1%} of the four models' features at the same threshold, features of single tokens that any "
+              "model has. Permuted tokens are too easy a null."]
     own = models[(models["split"] == "validation") & models["model"].isin(["base", "ngram"])]
     bits = own.pivot(index="model", columns="domain", values="bits_per_byte")
     children = models[models["split"] == "validation"].set_index(["model", "domain"])["bits_per_byte"]
