@@ -112,9 +112,9 @@ def results(folder: Path, tau: float = 0.8) -> str:
     rungs = pd.read_csv(folder / "data" / "ladder.csv")
     rungs = rungs[(rungs["group"] == "SAE of an untrained model") & (rungs["rule"] == "one_to_one")]
     least, most = rungs["observed"].min(), rungs["observed"].max()
-    lines += ["", f"Read the small shares with the ladder: an SAE of a language model that was *never trained* already shares "
-              f"{least:.1%}-{most:.1%} of the four models' features at the same threshold, features of single tokens that any "
-              "model has. Permuted tokens are too easy a null."]
+    lines += ["", "Read the small shares with the ladder: an SAE of a language model that was *never trained* already "
+              f"shares {least:.1%}-{most:.1%} of the four models' features at the same threshold, so permuted tokens "
+              "are too easy a null, and a share of this size says little about what training taught."]
     own = models[(models["split"] == "validation") & models["model"].isin(["base", "ngram"])]
     bits = own.pivot(index="model", columns="domain", values="bits_per_byte")
     children = models[models["split"] == "validation"].set_index(["model", "domain"])["bits_per_byte"]
