@@ -32,15 +32,15 @@ def explanations(frame: pd.DataFrame, note: str = ""):
                 top.hist(values, bins, weights=share, histtype="stepfilled" if not number else "step",
                          color=style["color"], alpha=0.25 if not number else 1, lw=1)
             x = np.sort(values)
-            name = f"{group[0].upper()}{group[1:]} ({len(values):,}; {np.median(values):.2f})"
+            name = f"{group[0].upper()}{group[1:]} ({len(values):,}; {round(np.median(values), 2) + 0:.2f})"
             bottom.step(np.r_[bins[0], x, bins[-1]], np.r_[0, np.arange(1, len(x) + 1) / len(x), 1] * 100,
                         where="post", label=name, **style)
         top.set(ylabel="share of features (%)" if not column else "")
         bottom.set(xlabel=label, xlim=(bins[0], bins[-1]), ylim=(0, 100),
                    ylabel="features at or below (%)" if not column else "")
-        legend = top.legend(*bottom.get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(0, 1.02), ncols=2,
-                            fontsize=5.4, title="group (n; median)", title_fontsize=5.6, alignment="left",
-                            borderaxespad=0, handlelength=1.9, handletextpad=0.4, columnspacing=0.8)
+        legend = top.legend(*bottom.get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(-0.13, 1.02),
+                            ncols=2, fontsize=5, title="group (n; median)", title_fontsize=5.6, alignment="left",
+                            borderaxespad=0, handlelength=1.6, handletextpad=0.4, columnspacing=0.5)
         for text, style in zip(legend.get_texts(), styles.values(), strict=False):
             text.set_color(ink(style["color"]))
     return fig
