@@ -70,13 +70,13 @@ lock: ## Write requirements.lock anew from pyproject.toml | 1 min | 50 MB
 		-e 's/^\(torch==[0-9.]*\)+[a-z0-9]*/\1/' -e 's/ (pyproject.toml)//' build/requirements.txt; } > build/requirements.lock
 	mv build/requirements.lock requirements.lock
 
-figures: env ## Run the notebooks and regenerate every figure | 15 min | 1 GB
+figures: env ## Run the notebooks and regenerate every figure | 20-30 min | 1 GB
 	@"$(BIN)/python" -m unifeat figures --profile "$(PROFILE)" --corpora "$(CORPORA)" --from "$(FROM)"
 
 controls: env ## Run the notebook of controls, which trains SAEs of its own | not timed | 1 GB
 	@"$(BIN)/python" -m unifeat controls --profile "$(PROFILE)" --corpora "$(CORPORA)"
 
-test: lint unit ## All that CI checks: style, tests, the figures and notebooks in small | 8 min | 300 MB
+test: lint unit ## All that CI checks: style, tests, the figures and notebooks in small | 12 min | 300 MB
 	@$(MAKE) --no-print-directory figures PROFILE=smoke CORPORA= FROM=
 	@$(SUMS) > build/smoke.sums
 	@$(MAKE) --no-print-directory nbval
@@ -87,10 +87,10 @@ SUMS := find figures/smoke -type f -exec cksum {} + | sort
 lint: env ## Style of code and notebooks | 1 s |
 	@"$(BIN)/ruff" check .
 
-unit: env ## Unit tests and doctests | 3 min |
+unit: env ## Unit tests and doctests | 4 min |
 	@"$(BIN)/python" -m pytest -q --doctest-modules
 
-nbval: env ## Every notebook executed and checked by nbval, small | 1 min |
+nbval: env ## Every notebook executed and checked by nbval, small | 3 min |
 	@UNIFEAT_PROFILE=smoke UNIFEAT_CORPORA= "$(BIN)/python" -m pytest -q --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout 600 notebooks
 
