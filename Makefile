@@ -78,6 +78,7 @@ controls: env ## Run the notebook of controls, which trains SAEs of its own | no
 
 test: lint unit ## All that CI checks: style, tests, the figures and notebooks in small | 12 min | 300 MB
 	@$(MAKE) --no-print-directory figures PROFILE=smoke CORPORA= FROM=
+	@$(MAKE) --no-print-directory controls PROFILE=smoke CORPORA=
 	@$(SUMS) > build/smoke.sums
 	@$(MAKE) --no-print-directory nbval
 	@$(SUMS) | cmp -s - build/smoke.sums || $(call FAIL,"Running the notebooks a second time changed figures/smoke.")
