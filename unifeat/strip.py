@@ -1,5 +1,6 @@
 """Executed notebooks made fit to commit: their outputs stay, what differs from run to run goes."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -16,7 +17,7 @@ TRANSIENT = {"papermill", "execution", "ExecuteTime", "scrolled"}  # metadata of
 def strip_notebook(executed: Path, source: Path, root: Path) -> None:
     """Write the notebook `executed` to `source`, the notebook it was run from, without traces of the run.
 
-    Dropped: papermill's cells and metadata, timings, execution counts, stderr (progress bars), memory
+    Dropped: papermill's cells and metadata, timings, the kernel's execution counts, stderr (progress bars), memory
     addresses and the absolute path of the repository `root`. Applied again, it changes nothing.
 
     Raises:
@@ -30,12 +31,16 @@ def strip_notebook(executed: Path, source: Path, root: Path) -> None:
         raise UnifeatError(f"{executed.name} failed when it was last run; correct it and run 'make figures'.")
     if source.is_file() and _sources(notebook) != _sources(nbformat.read(source, as_version=4)):
         raise UnifeatError(f"{source.name} has been edited since it was last run; run 'make figures' first.")
+    runs = itertools.count(1)  # nbval wants a number on every cell that has outputs
     for number, cell in enumerate(notebook.cells, 1):
         cell.id = f"cell-{number}"
         cell.metadata = {key: value for key, value in cell.metadata.items() if key not in TRANSIENT}
         if cell.cell_type == "code":
-            cell.execution_count = None
+            cell.execution_count = next(runs)
             cell.outputs = _outputs(cell.outputs, root)
+            for output in cell.outputs:
+                if output.output_type == "execute_result":
+                    output.execution_count = cell.execution_count
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     nbformat.validate(notebook)
@@ -56,8 +61,6 @@ def _outputs(outputs: list, root: Path) -> list:
             if kept and kept[-1].output_type == "stream":
                 kept[-1].text += output.text
                 continue
-        elif output.output_type == "execute_result":
-            output.execution_count = None
         kept.append(output)
     for output in kept:
         if output.output_type == "stream":
