@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from unifeat import features, lm, profiles, sae
+from unifeat import features, lm, profiles, saetraining
 
 
 def test_sparse_encoding_equals_dense_and_masks_special_tokens(monkeypatch):
@@ -12,7 +12,7 @@ def test_sparse_encoding_equals_dense_and_masks_special_tokens(monkeypatch):
     blocks = np.random.default_rng(0).integers(0, 4, (5, 32))
     x = features.probe_activations(model, blocks, batch=2)
     assert len(x) == (blocks > 0).sum()
-    one = sae.init(smoke.sae, 128, 0, 1.0, torch.zeros(128))
+    one = saetraining.init(smoke.sae, 128, 0, 1.0, torch.zeros(128))
     f = features.encode(one, x)
     dense = torch.cat([one.encode(part) for part in x.split(7)]).numpy()
     assert (f.toarray() == dense).all() and f.has_sorted_indices

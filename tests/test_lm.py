@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unifeat import lm, profiles
+from unifeat import lm, profiles, training
 
 SMOKE = profiles.load("smoke")
 
@@ -53,7 +53,7 @@ def test_training_loss_and_gradients_equal_autograd(model, monkeypatch):
     monkeypatch.setattr(lm, "compute_dtype", lambda: torch.float32)
     monkeypatch.setattr(lm, "CHUNK", 20)  # several chunks, the last one ragged
     tokens = torch.tensor(rows())
-    ours = lm.loss_of(model, tokens)
+    ours = training.loss_of(model, tokens)
     ours.backward()
     grads = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
@@ -131,7 +131,7 @@ def test_training_learns_is_seeded_and_logs(capsys):
     logs, hashes = [], []
     for seed in (0, 0, 1):
         model = lm.build(SMOKE.model, 64, 32)
-        logs.append(lm.train(model, {"english": text + np.arange(64)[:, None] % 20},
+        logs.append(training.train(model, {"english": text + np.arange(64)[:, None] % 20},
                              dataclasses.replace(config, seed=seed), {"english": text[:4]}))
         hashes.append(lm.weights_hash(model))
     assert hashes[0] == hashes[1] != hashes[2] and logs[0] == logs[1]
@@ -142,7 +142,7 @@ def test_training_learns_is_seeded_and_logs(capsys):
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.integers(0, 40), st.integers(0, 5))
 def test_mixture_uses_every_block_before_any_twice_and_keeps_the_shares(sizes, count, seed):
-    order = lm.mixture(sizes, [1.0] * len(sizes), count, seed)
+    order = training.mixture(sizes, [1.0] * len(sizes), count, seed)
     assert order.shape == (count, 2)
     for domain, size in enumerate(sizes):
         used = np.bincount(order[order[:, 0] == domain, 1], minlength=size)
@@ -152,7 +152,7 @@ def test_mixture_uses_every_block_before_any_twice_and_keeps_the_shares(sizes, c
 
 def test_schedule_rises_then_falls_to_its_end():
     config = SMOKE.base
-    rates = [lm.schedule(step, 200, config) for step in range(201)]
+    rates = [training.schedule(step, 200, config) for step in range(201)]
     assert rates[0] == config.lr / config.warmup and max(rates) == config.lr
     assert rates[config.warmup:] == sorted(rates[config.warmup:], reverse=True)
     assert rates[-1] == pytest.approx(config.lr * config.final_lr)

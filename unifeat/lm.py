@@ -2,17 +2,14 @@
 
 import contextlib
 import hashlib
-import json
 import math
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from unifeat.errors import UnifeatError
-from unifeat.profiles import Model, Training
+from unifeat.profiles import Model
 
 CHUNK = 1024  # rows of logits held at once; 1,024 x 4,096 in bf16 stays inside a core's caches
 
@@ -116,135 +113,6 @@ def weights_hash(model) -> str:
     return total.hexdigest()[:16]
 
 
-class _LinearCrossEntropy(torch.autograd.Function):
-    """sum_i -log softmax(x_i W^T)[y_i] without ever holding all logits.
-
-    The gradient is formed in the forward pass, chunk by chunk: d/dz = softmax(z) - onehot(y), d/dx = (d/dz) W,
-    d/dW = (d/dz)^T x. (The idea is Liger Kernel's fused linear cross-entropy, arXiv 2410.10989.)
-    """
-
-    @staticmethod
-    def forward(ctx, x, weight, targets, dtype):
-        rows, low = x.to(dtype), weight.to(dtype)
-        d_rows, d_weight = torch.empty_like(rows), torch.zeros_like(weight.T, dtype=torch.float32)
-        loss = torch.zeros((), device=x.device)
-        for start in range(0, len(rows), CHUNK):
-            part, target = rows[start:start + CHUNK], targets[start:start + CHUNK, None]
-            p = torch.softmax(part @ low.T, dim=-1)
-            chosen = p.gather(1, target)
-            loss -= chosen.float().clamp_min(1e-30).log().sum()
-            p.scatter_(1, target, chosen - 1)
-            torch.mm(p, low, out=d_rows[start:start + CHUNK])
-            d_weight += part.T @ p  # this way round the narrow factor is the one that is transposed
-        ctx.save_for_backward(d_rows, d_weight.T)
-        ctx.like = x.dtype
-        return loss
-
-    @staticmethod
-    def backward(ctx, grad):
-        d_rows, d_weight = ctx.saved_tensors
-        return (d_rows * grad).to(ctx.like), d_weight * grad, None, None
-
-
-def loss_of(model, tokens: torch.Tensor) -> torch.Tensor:
-    """Mean next-token cross-entropy in nats of `tokens` (batch, context), for training."""
-    with autocast():
-        hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state
-    rows = hidden[:, :-1].reshape(-1, hidden.shape[-1])
-    targets = tokens[:, 1:].reshape(-1)
-    return _LinearCrossEntropy.apply(rows, model.lm_head.weight, targets, compute_dtype()) / len(targets)
-
-
-def schedule(step: int, steps: int, config: Training) -> float:
-    """Learning rate at `step` of `steps`: linear warm-up, then a cosine down to final_lr * lr.
-
-    >>> from unifeat import profiles
-    >>> config = profiles.load("smoke").base
-    >>> round(schedule(config.warmup, 100, config) / config.lr, 6), round(schedule(100, 100, config) / config.lr, 6)
-    (1.0, 0.02)
-    """
-    if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
-    share = (step - config.warmup) / max(1, steps - config.warmup)
-    return config.lr * (config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
-
-
-def mixture(sizes: list[int], weights: Iterable[float], count: int, seed: int) -> np.ndarray:
-    """Which block comes when: (count, 2) integers (domain, block), each domain in proportion to its weight.
-
-    A domain's blocks are all used once before any is used again, in a new order each time.
-
-    >>> rows = mixture([3, 5], [1, 1], 6, seed=0)
-    >>> sorted(rows[rows[:, 0] == 0, 1].tolist()), (rows[:, 0] == 1).sum().item()
-    ([0, 1, 2], 3)
-    """
-    rng = np.random.default_rng(seed)
-    shares = np.asarray(list(weights), float) / sum(weights)
-    counts = np.diff(np.round(np.concatenate([[0], np.cumsum(shares)]) * count).astype(int))
-    rows = []
-    for domain, (size, wanted) in enumerate(zip(sizes, counts, strict=True)):
-        epochs = [rng.permutation(size) for _ in range(-(-int(wanted) // size))] or [np.empty(0, int)]
-        rows.append(np.stack([np.full(wanted, domain), np.concatenate(epochs)[:wanted]], axis=1))
-    return rng.permutation(np.concatenate(rows))
-
-
-def batches(blocks: list[np.ndarray], order: np.ndarray, batch: int, start: int = 0) -> Iterator[torch.Tensor]:
-    """Token batches (batch, context) int64 along `order` (see `mixture`), from step `start` on."""
-    for i in range(start * batch, len(order) - batch + 1, batch):
-        rows = [blocks[domain][block] for domain, block in order[i:i + batch]]
-        yield torch.from_numpy(np.stack(rows).astype(np.int64)).to(device())
-
-
-def train(model, blocks: dict[str, np.ndarray], config: Training, validation: dict[str, np.ndarray],
-          name: str = "model") -> list[dict]:
-    """Train `model` in place on `blocks` {domain: (n, context)}; returns the log, one row per measured loss.
-
-    Rows: model, step, tokens, split ("train": mean since the last row, "validation"), domain, loss (nats).
-    """
-    domains = list(config.domains)
-    context = blocks[domains[0]].shape[1]
-    steps = config.tokens // (config.batch * context)
-    order = mixture([len(blocks[d]) for d in domains], config.weights, steps * config.batch, config.seed)
-    model.to(device())
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW([dict(params=matrices, weight_decay=config.weight_decay),
-                                   dict(params=others, weight_decay=0.0)],
-                                  lr=config.lr, betas=(0.9, config.beta2), fused=True)
-    marks = set(np.linspace(0, steps, config.evaluations).astype(int).tolist())
-    every = max(1, steps // 200)
-    log, running = [], []
-
-    def measure(step):
-        for domain, rows in validation.items():
-            log.append(dict(model=name, step=step, tokens=step * config.batch * context, split="validation",
-                            domain=domain, loss=evaluate(model, rows)["loss_nats"]))
-
-    bar = tqdm(total=steps * config.batch * context, desc=f"train {name}", unit="tok", unit_scale=True, mininterval=1)
-    for step, tokens in enumerate(batches([blocks[d] for d in domains], order, config.batch)):
-        if step in marks:
-            measure(step)
-        for group in optimizer.param_groups:
-            group["lr"] = schedule(step, steps, config)
-        loss = loss_of(model, tokens)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        optimizer.step()
-        optimizer.zero_grad()
-        running.append(loss.detach())
-        if (step + 1) % every == 0 or step + 1 == steps:
-            mean = torch.stack(running).mean().item()
-            running.clear()
-            log.append(dict(model=name, step=step + 1, tokens=(step + 1) * tokens.numel(), split="train",
-                            domain="+".join(domains), loss=mean))
-            bar.set_postfix(loss=f"{mean:.3f}", refresh=False)
-        bar.update(tokens.numel())
-    bar.close()
-    measure(steps)
-    model.cpu().eval()
-    return log
-
-
 @torch.inference_mode()
 def evaluate(model, blocks: np.ndarray, token_bytes: np.ndarray | None = None, batch: int = 32) -> dict:
     """Next-token loss and accuracy on `blocks` (n, context); with `token_bytes` (vocab,) bits per byte too.
@@ -319,8 +187,3 @@ def describe(model) -> dict:
                 d_model=config.hidden_size, d_mlp=config.intermediate_size, heads=config.num_attention_heads,
                 kv_heads=config.num_key_value_heads, vocab=config.vocab_size,
                 context=config.max_position_embeddings)
-
-
-def write_log(rows: list[dict], path: Path) -> None:
-    """A training log as JSON lines."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from unifeat import features, lm, matching, sae
+from unifeat import features, lm, matching, sae, saetraining, training
 from unifeat.stages import Run
 
 NEURON_TOKENS = 40_000  # neurons fire on every token, so fewer tokens give as sure an r
@@ -72,13 +72,13 @@ def random_saes(run: Run):
     def build(folder):
         model = lm.build(initial, len(run.corpus.tokenizer), run.corpus.context)
         blocks = [run.corpus.blocks(d, "train") for d in domains]
-        (one,), _ = sae.train(model, blocks, weights, config, "an untrained model")
+        (one,), _ = saetraining.train(model, blocks, weights, config, "an untrained model", folder)
         sae.save(one, folder / "sae")
         x = features.probe_activations(model, run.probe["blocks"])
         sparse.save_npz(folder / "features.npz", features.encode(one, x), compressed=False)
 
     return run._make("saes-random", build, [config, initial, domains, weights, p.probe.tokens],
-                     [run._corpus_artefact], (lm, sae, features))
+                     [run._corpus_artefact], (lm, sae, training, saetraining, features))
 
 
 def random(run: Run, child: tuple[str, int]) -> dict:

@@ -26,9 +26,11 @@ from unifeat import (
     paths,
     profiles,
     sae,
+    saetraining,
     sources,
     store,
     textfiles,
+    training,
 )
 from unifeat.profiles import DOMAINS, MODELS, Profile
 
@@ -106,16 +108,16 @@ class Run:
         parents = [] if name == "base" else [self._model_artefact("base")]
         return self._make(f"model-{name}", lambda folder: self._train(name, config, folder),
                           [p.model if name == "base" else None, config, p.evaluation.tokens],
-                          [self._corpus_artefact, *parents], (lm,))
+                          [self._corpus_artefact, *parents], (lm, training))
 
     def _train(self, name, config, folder):
         context = self.corpus.context
         model = self.model("base") if name != "base" else lm.build(self.profile.model, len(self.corpus.tokenizer),
                                                                    context)
         blocks = {d: self.corpus.blocks(d, "train") for d in config.domains}
-        log = lm.train(model, blocks, config, self._validation(0.25), name)
+        log = training.train(model, blocks, config, self._validation(0.25), name, folder)
         lm.save(model, self.corpus.tokenizer, folder / "model")
-        lm.write_log(log, folder / "log.jsonl")
+        training.write_log(log, folder / "log.jsonl")
 
     def _merged(self, t, folder):
         model = self.model("lua")
@@ -213,13 +215,13 @@ class Run:
 
         def build(folder):
             blocks = [self.corpus.blocks(d, "train") for d in domains]
-            trained, log = sae.train(self.model(name), blocks, weights, self.profile.sae, name)
+            trained, log = saetraining.train(self.model(name), blocks, weights, self.profile.sae, name, folder)
             for one in trained:
                 sae.save(one, folder / f"seed{one.seed}")
-            lm.write_log(log, folder / "log.jsonl")
+            training.write_log(log, folder / "log.jsonl")
 
         return self._make(f"saes-{name}", build, [self.profile.sae, domains, weights],
-                          [self._corpus_artefact, self._model_artefact(name)], (lm, sae))
+                          [self._corpus_artefact, self._model_artefact(name)], (lm, sae, training, saetraining))
 
     def saes(self, name: str) -> list[sae.Sae]:
         """The SAEs of a model, one per seed."""
@@ -237,12 +239,11 @@ class Run:
             domains, _ = self.mix(name)
             share = self.profile.evaluation.tokens // len(domains)
             blocks = np.concatenate([self.blocks(d, tokens=share) for d in domains])
-            live = self._live(name)
             saes = self.saes(name)
             for one, found in zip(saes, sae.evaluate(saes, self.model(name), blocks), strict=True):
                 np.save(folder / f"density{one.seed}.npy", found.pop("density"))
                 rows.append(dict(model=name, kind=one.kind, seed=one.seed, arm="controlled", width=one.width,
-                                 dead_share=one.dead_share, live=int(live[one.seed].sum())) | found)
+                                 dead_share=one.dead_share, live=len(self.live(name, one.seed))) | found)
             _write_table(folder, rows, SAE_COLUMNS)
 
         return self._make(f"sae-metrics-{name}", build, self.profile.evaluation,
@@ -286,14 +287,12 @@ class Run:
         """Latents of one SAE on the probe: (kept tokens, width)."""
         return sparse.load_npz(self._feature_artefact(name).folder / f"seed{seed}.npz")
 
-    def _live(self, name):
-        return {seed: features.fires(self.features(name, seed)) >= self.profile.probe.min_fires
-                for seed in self.profile.sae.seeds}
-
+    @lru_cache  # noqa: B019
     def live(self, name: str, seed: int) -> np.ndarray:
         """Indices of the features that fire on at least min_fires probe tokens."""
-        return np.flatnonzero(self._live(name)[seed])
+        return np.flatnonzero(features.fires(self.features(name, seed)) >= self.profile.probe.min_fires)
 
+    @lru_cache(maxsize=256)  # noqa: B019 - tables of about a megabyte
     def compare(self, a: tuple[str, int], b: tuple[str, int]) -> "Comparison":
         """Features of the SAE `a` = (model, seed) matched with those of `b`, live ones only."""
         artefact = self._make(f"match-{a[0]}{a[1]}-{b[0]}{b[1]}", lambda folder: self._compare(a, b, folder),
@@ -307,6 +306,7 @@ class Run:
         p = self.profile.probe
         np.savez(folder / "match.npz", **matching.compare(left, right, self.probe["document"], self.probe["domain"],
                                                           p.bootstrap, p.seed))
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison:

@@ -1,0 +1,237 @@
+"""Training sparse autoencoders: gradients written out, one trainer per seed, all on one stream of activations."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from unifeat import lm, profiles, training
+from unifeat.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
+from unifeat.sae import ROWS, TENSORS, Sae, act
+
+
+def batch_threshold(z: torch.Tensor, k: int) -> float:
+    """The B k-th largest of the pre-activations z (B, width), at least 0.
+
+    >>> batch_threshold(torch.tensor([[5.0, 4.0], [1.0, 0.5]]), 1)
+    4.0
+    """
+    values = z.detach().float().cpu().numpy().ravel()
+    index = values.size - k * len(z)
+    return max(0.0, float(np.partition(values, index)[index]))
+
+
+def init(config: profiles.Sae, d: int, seed: int, scale: float, center: torch.Tensor, lm_hash: str = "") -> Sae:
+    """A new SAE: random unit decoder rows, encoder = decoder, b_dec = `center` (scaled units)."""
+    generator = torch.Generator().manual_seed(seed)
+    w = torch.randn(config.width, d, generator=generator)
+    w = (w / w.norm(dim=1, keepdim=True)).to(center.device)
+    return Sae(config.kind, config.k, w.clone(), w.new_zeros(config.width), w, center.clone(), scale,
+               lm_hash=lm_hash, seed=seed)
+
+
+def geometric_median(x: torch.Tensor, steps: int = 50) -> torch.Tensor:
+    """The point with the least summed distance to the rows of x (Weiszfeld's iteration).
+
+    >>> geometric_median(torch.tensor([[0.0], [1.0], [50.0]])).round(decimals=2).item()
+    1.0
+    """
+    point = x.mean(0)
+    for _ in range(steps):
+        weight = 1 / (x - point).norm(dim=1).clamp_min(1e-6)
+        point = (x * weight[:, None]).sum(0) / weight.sum()
+    return point
+
+
+def gradients(sae: Sae, x: torch.Tensor, l1: float, dead: torch.Tensor | None, aux: float):
+    """Gradients of the loss on a batch x (B, d), written out so that no float32 latents are ever held.
+
+        loss = mean_b ||s x_b - (W_dec^T f_b + b_dec)||^2 + l1 * mean_b sum_i f_bi + aux * AuxK
+
+    AuxK (Gao et al. 2024, arXiv 2406.04093, section A.2) makes the `dead` latents (indices) reconstruct the error
+    that is left; here on the first ROWS activations of a batch.
+    Returns (gradients in the order of `Sae.parameters`, fired (width,) bool, mean squared error, L0 of the first ROWS).
+    """
+    dtype, batch = lm.compute_dtype(), len(x)
+    w_enc, w_dec, bias = sae.w_enc.to(dtype), sae.w_dec.to(dtype), sae.b_enc.to(dtype)
+    grads = [torch.zeros_like(p) for p in sae.parameters()]
+    fired = torch.zeros(sae.width, dtype=torch.bool, device=x.device)
+    ones, error = torch.ones(1, ROWS, dtype=dtype, device=x.device), torch.zeros((), device=x.device)
+    for i in range(0, batch, ROWS):
+        target = x[i:i + ROWS].float() * sae.scale - sae.b_dec
+        centred = target.to(dtype)
+        z = torch.addmm(bias, centred, w_enc.T)
+        least = batch_threshold(z, sae.k) if sae.kind == "batchtopk" else 0.0
+        sae.threshold = sae.threshold + 0.01 * (least - sae.threshold) if sae.threshold else least  # of many batches
+        f = act(z, sae.kind, sae.k, least)
+        rest = (f @ w_dec).float() - target
+        g = (rest * (2 / batch)).to(dtype)
+        dz = g @ w_dec.T
+        dz = torch.ops.aten.threshold_backward(dz.add_(l1 / batch) if l1 else dz, f, 0)  # dz where f > 0, else 0
+        if i == 0 and dead is not None and len(dead) and aux:
+            _add_aux(grads, dead, z, rest, centred, w_dec, aux)
+        d_bias = (ones[:, :len(dz)] @ dz).float().squeeze(0)
+        grads[0] += (centred.T @ dz).T  # this way round the narrow factor is the one that is transposed
+        grads[1] += d_bias
+        grads[2] += (g.T @ f).T
+        grads[3] += g.sum(0, dtype=torch.float32) - d_bias @ sae.w_enc
+        fired |= f.amax(0) > 0
+        error += rest.square().sum()
+        if i == 0:
+            l0 = f.count_nonzero() / len(f)
+    return grads, fired, error / batch, l0
+
+
+def _add_aux(grads, dead, z, rest, centred, w_dec, aux):
+    """Add the gradients of aux * mean_b ||rest_b + W_dec[dead]^T topk(z_b[dead])||^2 to `grads`."""
+    w = w_dec[dead]
+    f = act(z[:, dead], "topk", min(w.shape[1] // 2, len(dead)), 0.0)
+    g = (((f @ w).float() + rest) * (2 * aux / len(z))).to(z.dtype)
+    dz = torch.ops.aten.threshold_backward(g @ w.T, f, 0)
+    grads[0].index_add_(0, dead, (dz.T @ centred).float())
+    grads[1].index_add_(0, dead, dz.sum(0, dtype=torch.float32))
+    grads[2].index_add_(0, dead, (f.T @ g).float())
+
+
+def rate(step: int, steps: int, config: profiles.Sae) -> float:
+    """Learning rate: linear warm-up, constant, then linear to zero over the last `decay` of the steps."""
+    down = max(1, round(config.decay * steps))
+    return config.lr * min(1.0, (step + 1) / max(1, config.warmup), (steps - step) / down)
+
+
+class Trainer:
+    """Trains one SAE: Adam on the gradients above, decoder rows kept at unit norm."""
+
+    def __init__(self, sae: Sae, config: profiles.Sae):
+        self.sae, self.config, self.l1, self.step = sae, config, config.l1, 0
+        self.steps = config.tokens // config.batch
+        self.optimizer = torch.optim.Adam(sae.parameters(), lr=config.lr, betas=(0.9, config.beta2), fused=True)
+        self.silent = torch.zeros(sae.width, device=sae.w_dec.device)  # tokens since a latent last fired
+
+    def update(self, x: torch.Tensor) -> dict:
+        """One optimiser step on the batch x (B, d); returns loss terms."""
+        sae, config = self.sae, self.config
+        dead = (self.silent > config.dead_after).nonzero().squeeze(1)
+        l1 = self.l1 if sae.kind == "relu" else 0.0
+        grads, fired, error, l0 = gradients(sae, x, l1, dead, config.aux)
+        if sae.kind == "relu":  # steer L0 to k
+            self.l1 *= math.exp(0.02 * max(-1.0, min(1.0, float(l0) / sae.k - 1)))
+        self.silent = torch.where(fired, 0.0, self.silent + len(x))
+        grads[2] -= (grads[2] * sae.w_dec).sum(1, keepdim=True) * sae.w_dec
+        for parameter, grad in zip(sae.parameters(), grads, strict=True):
+            parameter.grad = grad
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate(self.step, self.steps, config)
+        self.optimizer.step()
+        sae.w_dec /= sae.w_dec.norm(dim=1, keepdim=True)
+        self.step += 1
+        return dict(error=error, l0=l0, dead=len(dead))
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict]:
+        """All that `restore` needs to go on: tensors and plain values."""
+        tensors = {name: getattr(self.sae, name) for name in TENSORS} | {"silent": self.silent}
+        return (tensors | optimizer_tensors(self.optimizer),
+                dict(step=self.step, l1=self.l1, threshold=self.sae.threshold))
+
+    def restore(self, tensors: dict[str, torch.Tensor], values: dict) -> None:
+        """Go on from a `state`."""
+        for name in TENSORS:
+            getattr(self.sae, name).copy_(tensors[name])
+        self.silent.copy_(tensors["silent"])
+        restore_optimizer(self.optimizer, tensors)
+        self.step, self.l1, self.sae.threshold = values["step"], values["l1"], values["threshold"]
+
+    def finish(self) -> Sae:
+        """The trained SAE, on the CPU, its dead share filled in."""
+        sae = self.sae
+        sae.dead_share = (self.silent > self.config.dead_after).float().mean().item()
+        for name in TENSORS:
+            setattr(sae, name, getattr(sae, name).detach().cpu())
+        return sae
+
+
+def stream(model, blocks: list[np.ndarray], weights, config: profiles.Sae, seed: int = 0, start: int = 0,
+           ) -> Iterator[torch.Tensor]:
+    """Buffers (tokens, d) of MLP activations of `model` over its own data mix, special tokens left out.
+
+    Enough for config.tokens, from buffer number `start` on; every buffer is drawn from all over the corpus and is to
+    be shuffled by its readers.
+    """
+    context = blocks[0].shape[1]
+    per_buffer = max(1, config.buffer // context)
+    spare = 1.05  # special tokens are dropped; a stream that still runs out starts another pass
+    count = math.ceil(config.tokens * spare / context / per_buffer) * per_buffer
+    order = training.mixture([len(b) for b in blocks], weights, count, seed)
+    model.to(lm.device())
+    for i in range(start * per_buffer, count, per_buffer):
+        parts = []
+        for tokens in training.batches(blocks, order[i:i + per_buffer], min(64, per_buffer)):
+            parts.append(lm.activations(model, tokens)[tokens > 0])
+        yield torch.cat(parts)
+
+
+def train(model, blocks: list[np.ndarray], weights, config: profiles.Sae, name: str = "model",
+          folder: Path | None = None) -> tuple[list[Sae], list[dict]]:
+    """Train one SAE per seed of `config` on one stream of activations of `model`.
+
+    Seeds differ in initial weights and in the order in which they draw batches from each buffer.
+    Returns (SAEs, log): the log has one row per 1 % of training and seed: model, seed, tokens, fvu, l0, dead. With
+    `folder` the state is saved there now and then, and a later call goes on from it.
+    """
+    saved, lm_hash = Checkpoint(folder), lm.weights_hash(model)
+    generators = [torch.Generator().manual_seed(1000 + seed) for seed in config.seeds]
+    tensors, state = saved.load() or ({}, dict(buffer=0, at=0, log=[]))
+    trainers, log, at = [], state["log"], state["at"]
+    bar = tqdm(total=config.tokens, desc=f"SAEs of {name}", unit="tok", unit_scale=True, mininterval=1)
+    for number, buffer in enumerate(stream(model, blocks, weights, config, start=state["buffer"]), state["buffer"]):
+        if not trainers:
+            trainers, variance = _trainers(buffer, config, lm_hash, generators, tensors, state)
+            every = max(1, trainers[0].steps // 100)
+            bar.update(trainers[0].step * config.batch)
+        begin = [generator.get_state() for generator in generators]
+        orders = [torch.randperm(len(buffer), generator=generator) for generator in generators]
+        for i in range(at, len(buffer) - config.batch + 1, config.batch):
+            if trainers[0].step >= trainers[0].steps:
+                break
+            for trainer, order in zip(trainers, orders, strict=True):
+                terms = trainer.update(buffer[order[i:i + config.batch].to(buffer.device)])
+                if trainer.step % every == 0:
+                    log.append(dict(model=name, seed=trainer.sae.seed, tokens=trainer.step * config.batch,
+                                    fvu=float(terms["error"]) / variance, l0=float(terms["l0"]), dead=terms["dead"]))
+                    bar.set_postfix(fvu=f"{log[-1]['fvu']:.3f}", l0=f"{log[-1]['l0']:.0f}", refresh=False)
+            bar.update(config.batch)
+            if saved.due():
+                _save(saved, trainers, begin, dict(buffer=number, at=i + config.batch, log=log, variance=variance,
+                                                   scale=trainers[0].sae.scale))
+        at = 0
+    bar.close()
+    return [trainer.finish() for trainer in trainers], log
+
+
+def _trainers(buffer, config, lm_hash, generators, tensors, state) -> tuple[list["Trainer"], float]:
+    """A trainer per seed and the variance of the scaled activations: from the first buffer, or as they were saved."""
+    if tensors:
+        scale, variance, center = state["scale"], state["variance"], tensors["0.b_dec"].to(buffer.device)
+    else:
+        sample = buffer[:: max(1, len(buffer) // 8192)].float()
+        scale = math.sqrt(sample.shape[1]) / sample.square().sum(1).mean().sqrt().item()
+        variance = ((sample - sample.mean(0)) * scale).square().sum(1).mean().item()
+        center = geometric_median(sample * scale)
+    trainers = [Trainer(init(config, buffer.shape[1], seed, scale, center, lm_hash), config) for seed in config.seeds]
+    for number, (trainer, generator) in enumerate(zip(trainers, generators, strict=True) if tensors else ()):
+        own = {key.split(".", 1)[1]: value for key, value in tensors.items() if key.startswith(f"{number}.")}
+        trainer.restore(own, state["trainers"][number])
+        generator.set_state(own["generator"])
+    return trainers, variance
+
+
+def _save(saved: Checkpoint, trainers: list["Trainer"], generators: list[torch.Tensor], state: dict) -> None:
+    tensors, values = {}, []
+    for number, (trainer, generator) in enumerate(zip(trainers, generators, strict=True)):
+        own, plain = trainer.state()
+        tensors |= {f"{number}.{name}": value for name, value in (own | {"generator": generator}).items()}
+        values.append(plain)
+    saved.save(tensors, state | dict(trainers=values))
