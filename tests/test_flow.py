@@ -1,13 +1,14 @@
 """Persistence, flow, cases and reports on a run whose features are planted: what is shared is known."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
 
-from unifeat import cases, flow, profiles, report, store
+from unifeat import cases, flow, profiles, records, report, store
 from unifeat.stages import Run, csv, open_run
 
 TOKENS, SHARED, OWN = 6000, 30, 10
@@ -116,11 +117,14 @@ def test_saved_figures_carry_their_provenance_and_do_not_change(run, monkeypatch
         names = {p.name: p.stat().st_mtime_ns for p in run.figures.iterdir() if p.suffix in (".pdf", ".png", ".json")}
     assert {"some.pdf", "some.png", "some.json", "manifest.json"} <= names.keys()
     assert json.loads((run.figures / "some.json").read_text())["data"] == ["data/numbers.csv"]
-    assert (run.figures / "data" / "numbers.csv").read_text() == "x\n1.234568\n" and log.read_text() == "some\nsome\n"
+    assert (run.figures / "data" / "numbers.csv").read_text() == "x\n1.234568\n"
+    assert [json.loads(line)[0] for line in log.read_text().splitlines()] == ["some", "some"]
+    assert {Path(file).name for file in json.loads(log.read_text().splitlines()[0])[1:]} == {
+        "some.pdf", "some.png", "some.json", "numbers.csv"}
 
 
 def test_commit_is_a_hash_or_unknown():
-    found = report.commit().rstrip("+")
+    found = records.commit().rstrip("+")
     assert found == "unknown" or (len(found) == 40 and set(found) <= set("0123456789abcdef"))
 
 

@@ -14,12 +14,12 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from unifeat import __main__ as cli
-from unifeat import paths, runner
+from unifeat import paths, profiles, records, runner
 from unifeat.errors import UnifeatError
 from unifeat.strip import strip_notebook
 
 PARAMETERS = 'PROFILE = "laptop"  # which profile\nCORPORA = ""  # which corpora'
-SAVE = "import os\nwith open(os.environ['UNIFEAT_SAVED'], 'a') as file:\n    file.write('{}\\n')"
+SAVE = "from unifeat import report\nfor name in '{}'.split():\n    report.wrote(name)"
 
 
 def write(path: Path, *cells: str) -> Path:
@@ -33,8 +33,58 @@ def write(path: Path, *cells: str) -> Path:
 
 def run(paths, tmp_path):
     seen = []
-    runner.run_notebooks(paths, tmp_path / "executed", {"PROFILE": "smoke", "CORPORA": ""}, seen.append)
+    runner.run_notebooks(paths, tmp_path / "executed", {"PROFILE": "smoke", "CORPORA": ""}, seen.append,
+                         "state")
     return seen
+
+
+def test_only_notebooks_of_which_something_changed_run_again(tmp_path):
+    figure = tmp_path / "fig.txt"
+    saving = f"open({str(figure)!r}, 'w').write('a')\nfrom unifeat import report\nreport.wrote('fig', {str(figure)!r})"
+    first, second = write(tmp_path / "01_a.ipynb", saving), write(tmp_path / "02_b.ipynb", "1")
+
+    def ran(state="state", again=False):
+        seen = []
+        runner.run_notebooks([first, second], tmp_path / "executed", {}, seen.append, state, again)
+        assert [outcome.saved for outcome in seen] == [("fig",), ()]
+        return [outcome.name for outcome in seen if outcome.ran]
+
+    both = ["01_a", "02_b"]
+    assert ran() == both and ran() == []
+    figure.write_text("b")
+    assert ran() == ["01_a"] and figure.read_text() == "a" and ran() == []
+    figure.unlink()
+    assert ran() == ["01_a"] and ran() == []
+    write(second, "2")
+    assert ran() == ["02_b"]
+    (tmp_path / "executed" / "01_a.ipynb").unlink()
+    assert ran() == ["01_a"]
+    (tmp_path / "executed" / ".02_b.json").write_text("{")
+    assert ran() == ["02_b"] and ran(again=True) == both and ran(state="other code") == both
+
+
+def test_a_failed_notebook_runs_again(tmp_path):
+    path = write(tmp_path / "01_a.ipynb", "1 / 0")
+    for _ in range(2):
+        with pytest.raises(runner.NotebookError, match="ZeroDivisionError"):
+            run([path], tmp_path)
+
+
+def test_state_names_profile_text_code_and_settings(tmp_path, monkeypatch):
+    smoke = profiles.load("smoke")
+    states = {records.state(smoke, {}), records.state(profiles.load("laptop"), {}), records.state(smoke, {"A": 1})}
+    monkeypatch.setenv("EXPLAINER", "llm")
+    states.add(records.state(smoke, {}))
+    for name in profiles.DOMAINS:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text("text")
+    files = profiles.choose("smoke", str(tmp_path))
+    states.add(records.state(files, {}))
+    (tmp_path / "lua" / "a.txt").write_text("another text")
+    states.add(records.state(files, {}))
+    monkeypatch.setattr(records, "code", lambda: "other")
+    states.add(records.state(files, {}))
+    assert len(states) == 7
 
 
 def text_of(path: Path) -> str:

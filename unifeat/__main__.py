@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from unifeat import paths, profiles, runner
+from unifeat import paths, profiles, records, runner
 from unifeat.errors import UnifeatError
 from unifeat.runner import NotebookError
 from unifeat.strip import strip_notebook
@@ -70,10 +70,9 @@ def figures(profile: str, corpora: str, start: str) -> int:
         UnifeatError: unknown profile, corpora or start.
         NotebookError: a cell failed, or a figure or table is missing at the end.
     """
-    profile, corpora = check_arguments(profile, corpora)
     notebooks = runner.find_notebooks(paths.ROOT / "notebooks", start)
     return _execute([path for path in notebooks if path.stem not in LONG], profile, corpora, FIGURES, TABLES,
-                    trusted=bool(start))
+                    again=bool(start))
 
 
 def controls(profile: str, corpora: str) -> int:
@@ -83,20 +82,25 @@ def controls(profile: str, corpora: str) -> int:
         UnifeatError: unknown profile or corpora.
         NotebookError: a cell failed, or a figure is missing at the end.
     """
-    profile, corpora = check_arguments(profile, corpora)
     notebooks = [path for path in runner.find_notebooks(paths.ROOT / "notebooks") if path.stem in LONG]
     return _execute(notebooks, profile, corpora, CONTROLS, {})
 
 
-def _execute(notebooks: list[Path], profile: str, corpora: str, promised, tables, trusted: bool = False) -> int:
-    """Run notebooks and check what they promised; `trusted`: figures may be of an earlier run."""
+def _execute(notebooks: list[Path], profile: str, corpora: str, promised, tables, again: bool = False) -> int:
+    """Run those notebooks of which something changed and check what they promised; `again`: run all of these."""
+    if profile.endswith(".toml"):
+        profile = str(Path(profile).expanduser().resolve())  # a notebook runs in its own folder
+    settings = profiles.choose(profile, corpora)
+    corpora = corpora if corpora in ("", *profiles.SOURCES) else settings.corpora.folder
     os.environ.update(UNIFEAT_PROFILE=profile, UNIFEAT_CORPORA=corpora)
     for name, value in KERNEL.items():
         os.environ.setdefault(name, value)
     folder, began = paths.figures(profile, corpora), time.perf_counter()
-    outcomes = runner.run_notebooks(notebooks, executed(profile, corpora),
-                                    dict(PROFILE=profile, CORPORA=corpora), _print)
-    saved = {name for outcome in outcomes for name in outcome.saved} if not trusted else set(promised)
+    parameters = dict(PROFILE=profile, CORPORA=corpora)
+    outcomes = runner.run_notebooks(notebooks, executed(profile, corpora), parameters, _print,
+                                    records.state(settings, parameters), again)
+    # from some number on, the figures before it are of an earlier run
+    saved = set(promised) if again else {name for outcome in outcomes for name in outcome.saved}
     check_figures(folder, saved, promised, tables)
     where = paths.relative(folder)
     print(f"{len(promised)} figures are in {where}/, their numbers in {where}/data/ "
@@ -115,28 +119,6 @@ def strip(profile: str) -> int:
 
     report.refresh_readme(paths.ROOT / "README.md", paths.ROOT / "figures")
     return 0
-
-
-def check_arguments(profile: str, corpora: str) -> tuple[str, str]:
-    """The two as the notebooks need them (paths absolute, since a notebook runs in its own folder).
-
-    Raises:
-        UnifeatError: there is no such profile, or `corpora` is neither a source nor a folder.
-    """
-    if profile.endswith(".toml"):
-        profile = str(Path(profile).expanduser().resolve())
-    overrides = {}
-    if corpora in profiles.SOURCES:
-        overrides = {"corpora.source": corpora}
-    elif corpora:
-        folder = Path(corpora).expanduser().resolve()
-        if not folder.is_dir():
-            raise UnifeatError(f"CORPORA={corpora} is neither a source nor a folder; give one of "
-                               f"{', '.join(profiles.SOURCES)}, or the folder that holds your four domains.")
-        corpora = str(folder)
-        overrides = {"corpora.source": "files", "corpora.folder": corpora}
-    profiles.load(profile, **overrides)
-    return profile, corpora
 
 
 def executed(profile: str, corpora: str) -> Path:
@@ -168,7 +150,7 @@ def check_figures(folder: Path, saved: set[str], promised=FIGURES, tables=TABLES
 
 def _print(outcome) -> None:
     saved = ", ".join(outcome.saved) or "no figures"
-    print(f"{outcome.name:<24}{outcome.seconds:7.1f} s  {saved}", flush=True)
+    print(f"{outcome.name:<24}{outcome.seconds:7.1f} s  {saved}{'' if outcome.ran else ' (unchanged)'}", flush=True)
 
 
 if __name__ == "__main__":

@@ -145,6 +145,23 @@ class Profile:
     controls: Controls
 
 
+def choose(name: str, corpora: str = "") -> Profile:
+    """Profile `name` on `corpora`: "" (the profile's own), a source, or a folder that holds the four domains.
+
+    Raises:
+        ProfileError: as in `load`, or `corpora` is neither a source nor a folder.
+    """
+    if not corpora:
+        return load(name)
+    if corpora in SOURCES:
+        return load(name, **{"corpora.source": corpora})
+    folder = Path(corpora).expanduser().resolve()
+    if not folder.is_dir():
+        raise ProfileError(f"CORPORA={corpora} is neither a source nor a folder; give one of {', '.join(SOURCES)}, or "
+                           "the folder that holds your four domains.")
+    return load(name, **{"corpora.source": "files", "corpora.folder": str(folder)})
+
+
 def load(name: str, **overrides) -> Profile:
     """Profile `name` (smoke, laptop or paper, or a path to a .toml file), with overrides by dotted key.
 

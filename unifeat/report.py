@@ -5,12 +5,11 @@ import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 from pathlib import Path
 
 import pandas as pd
 
-from unifeat import lm, paths, store
+from unifeat import lm, records, store
 from unifeat.profiles import MODELS
 from unifeat.stages import Run, csv
 
@@ -54,15 +53,21 @@ def save(run: Run, fig, name: str, **tables: pd.DataFrame):
     plots.write(fig, run.figures / name)
     for table, frame in tables.items():
         store.write_text(run.figures / "data" / f"{table}.csv", csv(frame))
+    wrote(name, *(run.figures / f"{name}.{kind}" for kind in ("pdf", "png", "json")),
+          *(run.figures / "data" / f"{table}.csv" for table in tables))
     facts = provenance(run)
     store.write_text(run.figures / f"{name}.json", json.dumps(
         dict(figure=name, data=[f"data/{table}.csv" for table in tables], **facts), indent=1) + "\n")
     store.write_text(run.figures / "manifest.json", json.dumps(facts, indent=1) + "\n")
     _time(run)
+    return fig
+
+
+def wrote(name: str, *files: Path) -> None:
+    """Tell the runner of this notebook, if there is one, that `files` were written for the figure `name`."""
     if log := os.environ.get("UNIFEAT_SAVED"):
         with open(log, "a", encoding="utf-8") as file:
-            file.write(f"{name}\n")
-    return fig
+            file.write(json.dumps([name, *map(str, files)]) + "\n")
 
 
 def provenance(run: Run) -> dict:
@@ -73,7 +78,7 @@ def provenance(run: Run) -> dict:
     return dict(profile=json.loads(json.dumps(dataclasses.asdict(p))), corpora=rows,
                 seeds=dict(corpora=p.corpora.seed, model=p.model.seed, base=p.base.seed, lua=p.lua.seed,
                            stories=p.stories.seed, saes=list(p.sae.seeds), probe=p.probe.seed),
-                packages={name: importlib.metadata.version(name) for name in PACKAGES}, commit=commit(),
+                packages={name: importlib.metadata.version(name) for name in PACKAGES}, commit=records.commit(),
                 device=f"{lm.device().type}, {platform.machine()}, {lm.compute_dtype()}".replace("torch.", ""))
 
 
@@ -82,19 +87,6 @@ def _time(run: Run):
     path = run.figures / "timings.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     store.write_text(path, json.dumps(dict(sorted({**known, **run.seconds}.items())), indent=1) + "\n")
-
-
-def commit() -> str:
-    """The last commit that changed code or pins, "+" if they differ from it; "unknown" outside git."""
-    code = ["unifeat", "requirements.lock"]
-    try:
-        def git(*arguments):
-            return subprocess.run(["git", *arguments, "--", *code], cwd=paths.ROOT, check=True, capture_output=True,
-                                  text=True).stdout.strip()
-
-        return git("log", "-1", "--format=%H") + ("+" if git("status", "--porcelain") else "") or "unknown"
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def results(folder: Path, tau: float = 0.8) -> str:

@@ -1,6 +1,7 @@
 """Runs the numbered notebooks in order through papermill."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 
+from unifeat import records
 from unifeat.errors import UnifeatError
 
 NO_WIDGETS = "ignore:IProgress not found"  # tqdm's advice to install ipywidgets; plain bars suit a terminal
@@ -24,11 +26,12 @@ class NotebookError(UnifeatError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """One executed notebook: `saved` holds the names that its cells reported through UNIFEAT_SAVED."""
+    """One notebook: the figures it `saved`, and whether it `ran` now or had nothing to do."""
 
     name: str
     seconds: float
     saved: tuple[str, ...]
+    ran: bool = True
 
 
 class Progress:
@@ -76,10 +79,11 @@ def find_notebooks(folder: Path, start: str = "") -> list[Path]:
 
 
 def run_notebooks(paths: Sequence[Path], output: Path, parameters: dict, report: Callable[[Outcome], None],
-                  ) -> list[Outcome]:
+                  state: str, again: bool = False) -> list[Outcome]:
     """Execute notebooks one after another in their own folder; executed copies go to `output`.
 
-    `report` is called after each. Each gets a fresh kernel of this very interpreter, which ends with the
+    One whose cells, `state` (see `records.state`) and written files are those of its last run is left out, unless
+    `again`. `report` is called after each. Each gets a fresh kernel of this very interpreter, which ends with the
     notebook and with this process.
 
     Raises:
@@ -95,6 +99,12 @@ def run_notebooks(paths: Sequence[Path], output: Path, parameters: dict, report:
     os.environ["UNIFEAT_SAVED"] = str(list_)
     os.environ.setdefault("PYTHONWARNINGS", NO_WIDGETS)
     for path in paths:
+        key, record = records.notebook(path, state), output / f".{path.stem}.json"
+        known = None if again or not (output / path.name).is_file() else records.unchanged(record, key)
+        if known is not None:
+            outcomes.append(Outcome(path.stem, 0.0, known, ran=False))
+            report(outcomes[-1])
+            continue
         list_.write_text("")
         progress.clear(f"{path.stem} ...")
         began = time.perf_counter()
@@ -102,8 +112,11 @@ def run_notebooks(paths: Sequence[Path], output: Path, parameters: dict, report:
             execute(path, output / path.name, parameters, progress)
         finally:
             progress.clear()
-        saved = tuple(dict.fromkeys(list_.read_text(encoding="utf-8").split()))
-        outcomes.append(Outcome(path.stem, time.perf_counter() - began, saved))
+        saved = {}
+        for name, *files in map(json.loads, list_.read_text(encoding="utf-8").splitlines()):
+            saved.setdefault(name, []).extend(files)
+        records.write(record, key, saved)
+        outcomes.append(Outcome(path.stem, time.perf_counter() - began, tuple(saved)))
         report(outcomes[-1])
     return outcomes
 

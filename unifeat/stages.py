@@ -46,13 +46,7 @@ def open_run(profile: str = "laptop", corpora_: str = "") -> "Run":
     """
     profile = os.environ.get("UNIFEAT_PROFILE") or profile
     corpora_ = os.environ.get("UNIFEAT_CORPORA") or corpora_
-    if not corpora_:
-        overrides = {}
-    elif corpora_ in profiles.SOURCES:
-        overrides = {"corpora.source": corpora_}
-    else:
-        overrides = {"corpora.source": "files", "corpora.folder": str(Path(corpora_).expanduser().resolve())}
-    return Run(profiles.load(profile, **overrides), paths.store(), paths.figures(profile, corpora_))
+    return Run(profiles.choose(profile, corpora_), paths.store(), paths.figures(profile, corpora_))
 
 
 @dataclass(frozen=True, eq=False)
