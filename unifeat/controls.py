@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pandas as pd
 
-from unifeat import features, flow, lm, matching
+from unifeat import features, flow, lm, matching, rungs
 from unifeat.profiles import DOMAINS
 from unifeat.stages import Run
 
@@ -129,7 +129,7 @@ def models(run: Run) -> pd.DataFrame:
 def _neurons(run: Run, again: Run) -> dict:
     """Neurons of two bases, on every few tokens of the probe."""
     probe, p = run.probe, run.profile.probe
-    rows = slice(None, None, max(1, len(probe["block"]) // 40_000))
+    rows = slice(None, None, max(1, len(probe["block"]) // rungs.NEURON_TOKENS))
 
     def build(folder):
         a, b = (features.probe_activations(one.model("base"), probe["blocks"])[rows].float().cpu().numpy()

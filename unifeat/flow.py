@@ -1,8 +1,9 @@
 """Persistence, flow and the ladder: what the matches of a run add up to, beside ceilings and nulls."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from unifeat import matching, rungs
 from unifeat.profiles import MODELS
@@ -20,30 +21,34 @@ def seed_pairs(run: Run, arm: str) -> list[tuple[int, int]]:
 
 def twins(run: Run, name: str) -> list[Comparison]:
     """Comparisons of each two SAEs of one model: what the ceiling is made of."""
-    seeds = run.profile.sae.seeds
-    return [run.compare((name, a), (name, b)) for i, a in enumerate(seeds) for b in seeds[i + 1:]]
+    return [run.compare(*pair) for pair in _twins(run, name)]
 
 
-def ceiling(run: Run, name: str, rule: str) -> np.ndarray:
-    """Share of a model's live features found again by another SAE of the same model, over matching.TAUS."""
-    return np.mean([one.table[f"observed.{rule}.{side}"] for one in twins(run, name)
-                    for side in ("parent", "child")], axis=0)
+def _twins(run: Run, name: str) -> list[tuple]:
+    return list(itertools.combinations([(name, seed) for seed in run.profile.sae.seeds], 2))
+
+
+def ceiling(same: list[dict], rule: str) -> np.ndarray:
+    """Share of a model's live features found again by its other SAEs, over matching.TAUS; same: tables of its twins."""
+    return np.mean([one[f"observed.{rule}.{side}"] for one in same for side in ("parent", "child")], axis=0)
 
 
 def persistence(run: Run) -> pd.DataFrame:
     """persistence.csv: every edge, arm, side, rule and threshold, with interval, ceiling, null and excess."""
     frames = []
-    jobs = [(arm, edge) for arm in ARMS for edge in EDGES]
-    for arm, (parent, child) in tqdm(jobs, desc="matching", mininterval=1):
+    seeds = run.profile.sae.seeds
+    run.compare_all([((parent, a), (child, b)) for parent, child in EDGES for a in seeds for b in seeds]
+                    + [(one, two) for name in MODELS for one, two in _twins(run, name)])
+    for arm, (parent, child) in [(arm, edge) for arm in ARMS for edge in EDGES]:
         pairs = [run.compare((parent, a), (child, b)) for a, b in seed_pairs(run, arm)]
         for side, owner in (("parent", parent), ("child", child)):
             for rule in matching.RULES:
                 def mean(label, key=f"{rule}.{side}", pairs=pairs):
                     return np.mean([one.table[f"{label}.{key}"] for one in pairs], axis=0)
 
-                observed, null, bound = mean("observed"), mean("null"), ceiling(run, owner, rule)
-                low, high = matching.interval(mean("resampled"))
-                low, high = np.minimum(low, observed), np.maximum(high, observed)  # percentiles of few features jump
+                observed, null = mean("observed"), mean("null")
+                bound = ceiling([one.table for one in twins(run, owner)], rule)
+                low, high = matching.interval(mean("resampled"), observed)
                 frames.append(pd.DataFrame(dict(
                     arm=arm, parent=parent, child=child, side=side, rule=rule, tau=matching.TAUS,
                     n_parent=np.mean([len(one.live_a) for one in pairs]),
@@ -142,8 +147,9 @@ def share(pairs: list[dict], rule: str, tau: float, label: str = "r", side: str 
     """Share of a side's features at r >= tau with its interval, mean over tables of `matching.compare`."""
     kind, at = ("observed" if label == "r" else "null"), _number(tau)
     observed = np.mean([one[f"{kind}.{rule}.{side}"][at] for one in pairs])
-    low, high = matching.interval(_resampled(pairs, rule, at, (side,))) if label == "r" else (np.nan, np.nan)
-    return dict(observed=observed, ci_low=np.minimum(low, observed), ci_high=np.maximum(high, observed))
+    found = _resampled(pairs, rule, at, (side,))
+    low, high = matching.interval(found, observed) if label == "r" else (np.nan, np.nan)
+    return dict(observed=observed, ci_low=low, ci_high=high)
 
 
 def bounded(pairs: list[dict], same: list[dict], rule: str, tau: float) -> dict:
@@ -153,7 +159,7 @@ def bounded(pairs: list[dict], same: list[dict], rule: str, tau: float) -> dict:
     share cancels in the excess.
     """
     at, key = _number(tau), f"{rule}.child"
-    top = np.mean([one[f"observed.{rule}.{side}"][at] for one in same for side in ("parent", "child")])
+    top = ceiling(same, rule)[at]
     null, observed = (np.mean([one[f"{kind}.{key}"][at] for one in pairs]) for kind in ("null", "observed"))
     both = _resampled(same, rule, at, ("parent", "child"))
     excesses = matching.excess(_resampled(pairs, rule, at), both, null)

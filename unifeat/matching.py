@@ -198,15 +198,18 @@ def calibrated(r: np.ndarray, resampled: np.ndarray, size: int, taus=TAUS) -> np
     return observed + deviation * factor
 
 
-def interval(shares: np.ndarray, level: float = 0.95, bounds=(0, 1)) -> np.ndarray:
+def interval(shares: np.ndarray, observed=None, level: float = 0.95, bounds=(0, 1)) -> np.ndarray:
     """Ends (2, ...) of the percentile interval of spread shares (resamples, ...), kept within `bounds`.
 
-    >>> interval(np.linspace(-0.2, 0.8, 101)).round(3).tolist()
-    [0.0, 0.775]
+    Percentiles of few features jump; the ends are drawn apart where they would leave `observed` outside.
+
+    >>> interval(np.linspace(-0.2, 0.8, 101), 0.9).round(3).tolist()
+    [0.0, 0.9]
     """
     if np.isnan(shares).all():
         return np.full((2, *shares.shape[1:]), np.nan)
-    return np.clip(np.nanpercentile(shares, [50 * (1 - level), 50 * (1 + level)], axis=0), *bounds)
+    ends = np.clip(np.nanpercentile(shares, [50 * (1 - level), 50 * (1 + level)], axis=0), *bounds)
+    return ends if observed is None else np.stack([np.fmin(ends[0], observed), np.fmax(ends[1], observed)])
 
 
 def resampled_r(a, b, found: Match, documents: np.ndarray, strata: np.ndarray, resamples: int, seed: int) -> dict:

@@ -15,7 +15,7 @@ from scipy import sparse
 from unifeat import features, lm, matching, sae, saetraining, training
 from unifeat.stages import Run
 
-NEURON_TOKENS = 40_000  # neurons fire on every token, so fewer tokens give as sure an r
+NEURON_TOKENS = 20_000  # neurons fire on every token, so fewer tokens give as sure an r
 
 
 def rotation(d: int, seed: int) -> torch.Tensor:

@@ -6,6 +6,7 @@
 """
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -37,6 +38,8 @@ from unifeat.profiles import DOMAINS, MODELS, Profile
 MODEL_COLUMNS = ["model", "domain", "split", "tokens", "bytes", "loss_nats", "accuracy", "bits_per_byte"]
 SAE_COLUMNS = ["model", "kind", "seed", "arm", "width", "l0", "fvu", "ce_recovered_mean", "ce_recovered_zero",
                "dead_share", "live"]
+
+WORKERS = 4  # comparisons made at once, each with a few arrays of features x features in memory
 
 
 def open_run(profile: str = "laptop", corpora_: str = "") -> "Run":
@@ -295,11 +298,18 @@ class Run:
         with np.load(artefact.folder / "match.npz", allow_pickle=False) as file:
             return Comparison(a, b, self.live(*a), self.live(*b), dict(file))
 
+    def compare_all(self, pairs: list[tuple]) -> None:
+        """Make the comparisons of `pairs` ready, several at a time: scipy's sparse products let threads run."""
+        with ThreadPoolExecutor(min(WORKERS, os.cpu_count() or 1)) as pool:
+            made = pool.map(lambda pair: self.compare(*pair), pairs)
+            for _ in tqdm(made, desc="matching", total=len(pairs), mininterval=1):
+                pass
+
     def _compare(self, a, b, folder):
         left, right = (self.features(*which)[:, self.live(*which)] for which in (a, b))
         p = self.profile.probe
         np.savez(folder / "match.npz", **matching.compare(left, right, self.probe["document"], self.probe["domain"],
-                                                          p.bootstrap, p.seed))
+                                                          p.bootstrap, p.seed, with_null=a[0] != b[0]))
 
 
 @dataclass(frozen=True, eq=False)
