@@ -174,7 +174,7 @@ class Run:
         model, rows = self.model("lua"), []
         a, b = model.state_dict(), self.model("stories").state_dict()
         a = {name: value.clone() for name, value in a.items()}
-        validation = self._validation()
+        validation = self._validation(0.5)
         values = np.linspace(0, 1, self.profile.merge.points).round(6)
         for t in tqdm(values, desc="SLERP and lerp sweep", mininterval=1):
             for method, rule in (("slerp", merge.slerp), ("lerp", merge.lerp)):
