@@ -94,6 +94,8 @@ class Sae:
     kind: str  # relu | topk | batchtopk
     width: int  # latents
     k: int  # active latents per token (topk, batchtopk); the L0 that relu's l1 is steered to
+    k_first: int  # topk, batchtopk: active latents at the first step
+    k_anneal: float  # share of the steps over which they fall to k
     l1: float  # relu: first L1 coefficient
     seeds: tuple[int, ...]  # initial weights and batch order
     tokens: int  # activations seen by each SAE
@@ -233,6 +235,8 @@ def _check(p: Profile) -> None:
         ("merge.points", p.merge.points >= 2, "at least 2 (both ends)"),
         ("sae.kind", p.sae.kind in KINDS, f"one of {', '.join(KINDS)}"),
         ("sae.k", 0 < p.sae.k <= p.sae.width, "between 1 and sae.width"),
+        ("sae.k_first", p.sae.k_first >= p.sae.k, "at least sae.k"),
+        ("sae.k_anneal", 0 <= p.sae.k_anneal <= 1, "between 0 and 1"),
         ("sae.seeds", len(set(p.sae.seeds)) == len(p.sae.seeds) >= 2,
          "at least two different seeds, since the ceiling compares SAEs of one model"),
         ("sae.tokens", p.sae.tokens >= p.sae.batch > 0, "at least one batch"),

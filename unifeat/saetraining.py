@@ -46,16 +46,16 @@ def geometric_median(x: torch.Tensor, steps: int = 50) -> torch.Tensor:
     return point
 
 
-def gradients(sae: Sae, x: torch.Tensor, l1: float, dead: torch.Tensor | None, aux: float):
+def gradients(sae: Sae, x: torch.Tensor, l1: float, dead: torch.Tensor | None, aux: float, k: int | None = None):
     """Gradients of the loss on a batch x (B, d), written out so that no float32 latents are ever held.
 
         loss = mean_b ||s x_b - (W_dec^T f_b + b_dec)||^2 + l1 * mean_b sum_i f_bi + aux * AuxK
 
     AuxK (Gao et al. 2024, arXiv 2406.04093, section A.2) makes the `dead` latents (indices) reconstruct the error
-    that is left; here on the first ROWS activations of a batch.
+    that is left; here on the first ROWS activations of a batch. k: active latents in this step (None: those of `sae`).
     Returns (gradients in the order of `Sae.parameters`, fired (width,) bool, mean squared error, L0 of the first ROWS).
     """
-    dtype, batch = lm.compute_dtype(), len(x)
+    dtype, batch, k = lm.compute_dtype(), len(x), sae.k if k is None else k
     w_enc, w_dec, bias = sae.w_enc.to(dtype), sae.w_dec.to(dtype), sae.b_enc.to(dtype)
     grads = [torch.zeros_like(p) for p in sae.parameters()]
     fired = torch.zeros(sae.width, dtype=torch.bool, device=x.device)
@@ -64,9 +64,10 @@ def gradients(sae: Sae, x: torch.Tensor, l1: float, dead: torch.Tensor | None, a
         target = x[i:i + ROWS].float() * sae.scale - sae.b_dec
         centred = target.to(dtype)
         z = torch.addmm(bias, centred, w_enc.T)
-        least = batch_threshold(z, sae.k) if sae.kind == "batchtopk" else 0.0
-        sae.threshold = sae.threshold + 0.01 * (least - sae.threshold) if sae.threshold else least  # of many batches
-        f = act(z, sae.kind, sae.k, least)
+        least = batch_threshold(z, k) if sae.kind == "batchtopk" else 0.0
+        if k == sae.k:  # the threshold for use is that of many batches
+            sae.threshold = sae.threshold + 0.01 * (least - sae.threshold) if sae.threshold else least
+        f = act(z, sae.kind, k, least)
         rest = (f @ w_dec).float() - target
         g = (rest * (2 / batch)).to(dtype)
         dz = g @ w_dec.T
@@ -102,6 +103,20 @@ def rate(step: int, steps: int, config: profiles.Sae) -> float:
     return config.lr * min(1.0, (step + 1) / max(1, config.warmup), (steps - step) / down)
 
 
+def active(step: int, steps: int, config: profiles.Sae) -> int:
+    """Active latents at `step`: from k_first down to k over the first `k_anneal` of the steps, in a line.
+
+    Dense first steps give every latent a gradient, and SAEs of different seeds end nearer to each other (k annealing,
+    as in dictionary_learning's TopK trainers).
+
+    >>> config = profiles.load("smoke").sae
+    >>> [active(step, 100, config) for step in (0, 25, 50, 99)] == [config.k_first, 20, config.k, config.k]
+    True
+    """
+    left = max(0.0, 1 - step / (config.k_anneal * steps)) if config.k_anneal else 0.0
+    return min(config.width, config.k + round((config.k_first - config.k) * left))
+
+
 class Trainer:
     """Trains one SAE: Adam on the gradients above, decoder rows kept at unit norm."""
 
@@ -116,7 +131,7 @@ class Trainer:
         sae, config = self.sae, self.config
         dead = (self.silent > config.dead_after).nonzero().squeeze(1)
         l1 = self.l1 if sae.kind == "relu" else 0.0
-        grads, fired, error, l0 = gradients(sae, x, l1, dead, config.aux)
+        grads, fired, error, l0 = gradients(sae, x, l1, dead, config.aux, active(self.step, self.steps, config))
         if sae.kind == "relu":  # steer L0 to k
             self.l1 *= math.exp(0.02 * max(-1.0, min(1.0, float(l0) / sae.k - 1)))
         self.silent = torch.where(fired, 0.0, self.silent + len(x))
