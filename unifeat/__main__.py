@@ -20,7 +20,7 @@ FIGURES = ("corpora", "loss_curves", "domain_matrix", "fig5_merge_sweep", "sae_c
            "fig2_flow", "ladder", "fig3_universal", "fig4_vanished", "fig6_explanations", "swap", "verdicts")
 LONG = ("09_controls",)  # `controls` runs these, `figures` does not
 CONTROLS = tuple(f"control_{name}" for name in ("initialization", "thresholds", "densities", "mixes", "kinds",
-                                                "sizes", "lengths", "models"))
+                                                "sizes", "lengths", "models", "frontier"))
 TABLES = {  # columns in their order
     "models": "model,domain,split,tokens,bytes,loss_nats,accuracy,bits_per_byte",
     "merge_sweep": "method,t,domain,loss_nats,accuracy",

@@ -47,6 +47,46 @@ def control(frame: pd.DataFrame, label: str, note: str = "", log: bool = False):
     return fig
 
 
+FAMILIES = {"length": ("o", "#0072B2"), "width": ("s", "#D55E00"), "k": ("^", "#009E73"),
+            "learning rate": ("D", "#CC79A7"), "annealing": ("v", "#7A5195"), "kind": ("P", "#8C6D1F")}
+
+
+@styled
+def frontier(frame: pd.DataFrame, goal: dict, note: str = ""):
+    """Seed ceiling against cross-entropy recovered, one mark per recipe; bars are 95 % intervals.
+
+    frame: as from `frontier.frontier`; goal: ceiling and ce_recovered_mean that were aimed at (shaded).
+    """
+    fig = picture(3.6, note)
+    ax = fig.subplots()
+    ax.axvspan(100 * goal["ce_recovered_mean"], 101, ymin=0, color=tint(GREY, 0.25), lw=0, zorder=0)
+    ax.axhline(100 * goal["ceiling"], color=GREY, lw=0.8, ls=":")
+    ax.axvline(100 * goal["ce_recovered_mean"], color=GREY, lw=0.8, ls=":")
+    base = frame[frame["varied"] == "reference"]
+    for name, rows in frame.groupby("varied", sort=False):
+        marker, color = FAMILIES.get(name, ("*", "#222222"))
+        x, y = 100 * rows["ce_recovered_mean"], 100 * rows["ceiling"]
+        ax.vlines(x, 100 * rows["ceiling_low"], 100 * rows["ceiling_high"], color=color, lw=0.8)
+        big = name not in FAMILIES
+        label = dict(adopted="adopted by the profile", reference="the same, shorter (every other mark is one change to "
+                     "it)").get(name, name)
+        ax.plot(x, y, ls="", marker=marker, color=color, markersize=11 if big else 5, label=label, zorder=3,
+                markerfacecolor="white" if name == "reference" else color)
+        for row, i, j in zip(rows.itertuples(), x, y, strict=True):
+            if row.value:
+                ax.annotate(row.value, (i, j), (5, 3), textcoords="offset points", fontsize=6.5, color=color)
+        if len(base) and name in FAMILIES:
+            for i, j in zip(x, y, strict=True):
+                ax.plot([100 * base["ce_recovered_mean"].iloc[0], i], [100 * base["ceiling"].iloc[0], j],
+                        color=color, lw=0.5, alpha=0.6, zorder=1)
+    drawn = 100 * frame["ce_recovered_mean"]
+    ax.set(xlabel="cross-entropy recovered against mean ablation (%)", ylim=(0, 100),
+           xlim=(min(drawn.min(), 90) - 1, max(drawn.max(), 96) + 1),
+           ylabel="features another seed finds again,\none-to-one at r ≥ τ (%)")
+    fig.legend(loc="outside upper center", ncols=4)
+    return fig
+
+
 def _places(frame: pd.DataFrame, numeric: bool, grouped: bool) -> np.ndarray:
     if numeric:
         return frame["x"].to_numpy(float)

@@ -65,23 +65,27 @@ def kinds(run: Run) -> pd.DataFrame:
     matched: whether the base's L0 is within 5 % of the profile's k; only then is it a fair comparison.
     """
     p = run.profile
-    frame = _sweep((kind, variant(run, sae=dict(kind=kind, tokens=p.controls.tokens, l1=p.sae.l1 or WEAK_L1)))
-                   for kind in p.controls.kinds)
+    frame = _sweep((kind, _other(run, kind=kind, l1=p.sae.l1 or WEAK_L1)) for kind in p.controls.kinds)
     return frame.assign(matched=(frame["l0"] / p.sae.k - 1).abs() <= 0.05)
 
 
 def sizes(run: Run) -> pd.DataFrame:
     """Does the size of the dictionary decide? (x = latents per MLP neuron)."""
     p = run.profile
-    return _sweep((times, variant(run, sae=dict(width=times * p.model.d_mlp, tokens=p.controls.tokens)))
-                  for times in p.controls.expansions)
+    return _sweep((times, _other(run, width=times * p.model.d_mlp)) for times in p.controls.expansions)
 
 
 def lengths(run: Run) -> pd.DataFrame:
     """Does the length of the SAEs' training decide? (x = activations seen, millions)."""
     p = run.profile
     counts = [round(p.controls.tokens * share) for share in p.controls.lengths]
-    return _sweep((count / 1e6, variant(run, sae=dict(tokens=count))) for count in counts)
+    return _sweep((count / 1e6, _other(run, tokens=count)) for count in counts)
+
+
+def _other(run: Run, **change) -> Run:
+    """The run with other SAEs: two seeds, trained for controls.tokens, changed as said."""
+    p = run.profile
+    return variant(run, sae=dict(seeds=p.sae.seeds[:2], tokens=p.controls.tokens) | change)
 
 
 def _sweep(runs) -> pd.DataFrame:
@@ -160,8 +164,9 @@ def _load(artefact) -> dict:
 def densities(run: Run) -> pd.DataFrame:
     """Do persisting features fire more often? Fifths of Lua's features by density (x = median density, log10).
 
-    observed and ceiling: share one-to-one with r >= tau, in the base and in Lua's own seed twin; intervals are of a
-    share of so many features (Wilson 1927). excess as everywhere, with a null of 0.
+    observed and ceiling: share one-to-one with r >= tau, in the base and in Lua's own seed twins; intervals are of a
+    share of so many features (Wilson 1927). excess as everywhere, with a null of 0; its interval by bootstrap over
+    features.
     """
     tau, rows = run.profile.probe.tau, []
     frames = []
@@ -174,10 +179,14 @@ def densities(run: Run) -> pd.DataFrame:
     for _, part in frame.groupby(np.ceil(order / len(frame) * BINS)):
         low, high = wilson(part["kept"].mean(), len(part) / len(frames))
         ends = wilson(part["again"].mean(), len(part) / len(frames))
+        rng = np.random.default_rng(run.profile.probe.seed)
+        drawn = part[["kept", "again"]].to_numpy(float)[rng.integers(len(part), size=(1000, len(part)))].mean(1)
+        excesses = matching.interval(matching.excess(drawn[:, 0], drawn[:, 1], 0.0), bounds=(-np.inf, np.inf))
         rows.append(dict(x=part["density"].median(), observed=part["kept"].mean(), ci_low=low, ci_high=high,
                          ceiling=part["again"].mean(), ceiling_low=ends[0], ceiling_high=ends[1], null=0.0,
-                         excess=float(matching.excess(part["kept"].mean(), part["again"].mean(), 0.0))))
-    return pd.DataFrame(rows).assign(excess_low=np.nan, excess_high=np.nan)
+                         excess=float(matching.excess(part["kept"].mean(), part["again"].mean(), 0.0)),
+                         excess_low=excesses[0], excess_high=excesses[1]))
+    return pd.DataFrame(rows)
 
 
 def _twin(run: Run, seed: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from unifeat.controlplot import control
+from unifeat.controlplot import control, frontier
 from unifeat.designplot import design
 from unifeat.flowplot import flow
 from unifeat.saeplot import ladder, sae_card
@@ -45,8 +45,8 @@ from unifeat.verdictplot import swap, verdicts
 
 __all__ = [
     "DOMAIN_COLORS", "DOMAIN_NAMES", "MODEL_COLORS", "MODEL_NAMES", "STYLE", "control", "corpora", "design",
-    "domain_matrix", "flow", "ladder", "loss_curves", "merge_sweep", "sae_card", "swap", "token_heatmap", "verdicts",
-    "write",
+    "domain_matrix", "flow", "frontier", "ladder", "loss_curves", "merge_sweep", "sae_card", "swap", "token_heatmap",
+    "verdicts", "write",
 ]
 
 OWN_DOMAINS = {"base": ("english", "python"), "lua": ("lua",), "stories": ("stories",)}

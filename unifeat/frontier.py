@@ -1,0 +1,71 @@
+"""The frontier of SAE recipes: how far two seeds agree, against how faithful the SAE is (notebook 09)."""
+
+import numpy as np
+import pandas as pd
+
+from unifeat import flow, matching
+from unifeat.controls import WEAK_L1, variant
+from unifeat.stages import Run
+
+MODEL, RULE = "base", "one_to_one"
+GOAL = dict(ceiling=0.8, ce_recovered_mean=0.95)  # with at least 4 latents per neuron and L0 of at most 64
+
+
+def frontier(run: Run) -> pd.DataFrame:
+    """Recipes that differ from the profile's in one thing, and the profile's own, on the base model.
+
+    varied, value: what differs (adopted: nothing; reference: nothing but the length, that of all the others); width,
+    k, tokens; l0, ce_recovered_mean, dead_share: means over two seeds; ceiling, ceiling_low, ceiling_high: share of
+    the live features that the other seed finds again one-to-one at the profile's tau.
+    """
+    return pd.DataFrame([dict(varied=varied, value=value) | _measure(one) for varied, value, one in _recipes(run)])
+
+
+def _recipes(run: Run):
+    p = run.profile
+    s, tokens = p.sae, p.controls.tokens
+
+    def changed(**change):
+        return variant(run, sae=dict(seeds=s.seeds[:2], tokens=tokens) | change)
+
+    yield "adopted", "", run
+    yield "reference", "", changed()
+    for share in p.controls.lengths:
+        yield "length", f"{share:g}×", changed(tokens=round(tokens * share))
+    for times in p.controls.expansions:
+        yield "width", f"{times}×", changed(width=times * p.model.d_mlp)
+    for k in (max(1, s.k // 2), s.k * 8 // 5):
+        yield "k", f"{k}", changed(k=k, k_first=max(k, s.k_first))
+    for times in (0.25, 0.5, 2):
+        yield "learning rate", f"{times:g}×", changed(lr=s.lr * times)
+    yield "annealing", "none", changed(k_anneal=0.0)
+    for kind in p.controls.kinds:
+        if kind != s.kind:
+            yield "kind", kind, changed(kind=kind, l1=s.l1 or WEAK_L1)
+
+
+def _measure(run: Run) -> dict:
+    s, table = run.profile.sae, run.sae_table(MODEL)
+    at = int(np.argmin(np.abs(matching.TAUS - run.profile.probe.tau)))
+    same = [one.table for one in flow.twins(run, MODEL)]
+    ceiling = flow.ceiling(same, RULE)[at]
+    spread = np.mean([one[f"resampled.{RULE}.{side}"][:, at] for one in same for side in ("parent", "child")], axis=0)
+    low, high = matching.interval(spread, ceiling)
+    return dict(width=s.width, k=s.k, tokens=s.tokens, l0=table["l0"].mean(),
+                ce_recovered_mean=table["ce_recovered_mean"].mean(), dead_share=table["dead_share"].mean(),
+                ceiling=ceiling, ceiling_low=low, ceiling_high=high)
+
+
+def answer(frame: pd.DataFrame) -> str:
+    """One sentence: where the adopted recipe stands, whether any recipe meets the goal, and what moves it most."""
+    own = frame[frame["varied"] == "adopted"].iloc[0]
+    same = frame[frame["varied"] == "reference"].iloc[0]
+    meets = (frame["ceiling"] >= GOAL["ceiling"]) & (frame["ce_recovered_mean"] >= GOAL["ce_recovered_mean"])
+    rest = frame[~frame["varied"].isin(["adopted", "reference"])]
+    best = rest.loc[rest["ceiling"].idxmax()]
+    verdict = "the goal is met" if meets.any() else "no recipe meets the goal"
+    return (f"Frontier: {verdict} ({GOAL['ceiling']:.0%} one-to-one, {GOAL['ce_recovered_mean']:.0%} of cross-entropy "
+            f"recovered); the adopted recipe stands at {own['ceiling']:.0%} [{own['ceiling_low']:.0%}, "
+            f"{own['ceiling_high']:.0%}] and {own['ce_recovered_mean']:.1%}. Of single changes at "
+            f"{same['tokens'] / 1e6:g} M activations ({same['ceiling']:.0%} unchanged), {best['varied']} {best['value']} "
+            f"gives the highest ceiling, {best['ceiling']:.0%} at {best['ce_recovered_mean']:.1%}.")
