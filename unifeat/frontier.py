@@ -67,5 +67,5 @@ def answer(frame: pd.DataFrame) -> str:
     return (f"Frontier: {verdict} ({GOAL['ceiling']:.0%} one-to-one, {GOAL['ce_recovered_mean']:.0%} of cross-entropy "
             f"recovered); the adopted recipe stands at {own['ceiling']:.0%} [{own['ceiling_low']:.0%}, "
             f"{own['ceiling_high']:.0%}] and {own['ce_recovered_mean']:.1%}. Of single changes at "
-            f"{same['tokens'] / 1e6:g} M activations ({same['ceiling']:.0%} unchanged), {best['varied']} {best['value']} "
-            f"gives the highest ceiling, {best['ceiling']:.0%} at {best['ce_recovered_mean']:.1%}.")
+            f"{same['tokens'] / 1e6:g} M activations (unchanged: {same['ceiling']:.0%}), {best['varied']} "
+            f"{best['value']} gives the highest ceiling, {best['ceiling']:.0%} at {best['ce_recovered_mean']:.1%}.")
