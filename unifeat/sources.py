@@ -5,12 +5,14 @@ import hashlib
 import json
 import os
 import re
+import stat
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -147,7 +149,8 @@ def members(path: Path, entry: dict) -> Iterator[tuple[str, bytes]]:
     """(name, content) of the files that `entry` asks for, by name; read in memory, never extracted to disk.
 
     Raises:
-        CorpusError: not a zip archive, a name that leaves the archive, or a file that unpacks to too much.
+        CorpusError: not a zip archive, a name or a link that leaves the archive, a file that unpacks to too much, or
+            one that is damaged or locked by a password.
     """
     total = 0
     try:
@@ -160,7 +163,7 @@ def members(path: Path, entry: dict) -> Iterator[tuple[str, bytes]]:
                 data = archive.read(info)
                 if entry.get("contains", "").encode() in data[:2000]:
                     yield info.filename, data
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
         raise CorpusError(f"{path.name} is not a readable archive ({error}); delete it and run "
                           "again.") from error
 
@@ -171,6 +174,8 @@ def _wanted(name: str, entry: dict) -> bool:
 
 
 def _check_member(info: zipfile.ZipInfo, total: int, path: Path) -> None:
+    if stat.S_ISLNK(info.external_attr >> 16):
+        raise CorpusError(f"{path.name} holds the symbolic link {info.filename!r}; do not use this archive.")
     parts = PurePosixPath(info.filename)
     if parts.is_absolute() or ".." in parts.parts or "\\" in info.filename or ":" in info.filename:
         raise CorpusError(f"{path.name} holds a file with the unsafe name {info.filename!r}; do not use this "
@@ -278,7 +283,11 @@ def looks_like_python(text: str) -> bool:
 
 def _digest(paths) -> str:
     """Hash of several files' contents, in the order of their names."""
-    return hashlib.sha256("".join(map(_sha256, sorted(paths))).encode()).hexdigest()
+    try:
+        return hashlib.sha256("".join(map(_sha256, sorted(paths))).encode()).hexdigest()
+    except OSError as error:
+        raise CorpusError(f"{error.filename} cannot be read ({error.strerror}); see to its permissions or copy it "
+                          "again.") from error
 
 
 def _sha256(path: Path) -> str:

@@ -4,12 +4,14 @@ import gzip
 import io
 import json
 import lzma
+from collections.abc import Iterator
 from pathlib import Path
 
 from unifeat.errors import UnifeatError
 
 SPECIAL = "<|endoftext|>"  # in a .txt file, ends a document
 EXTENSIONS = {"python": ".py", "lua": ".lua"}
+UNPACKED, RATIO = 64 * 2**20, 200  # a packed file may unpack to so many bytes, or to so many times its own size
 FORMATS = (".txt", ".md", ".jsonl", ".jsonl.gz", ".jsonl.xz", ".jsonl.zst", ".parquet")
 
 
@@ -41,13 +43,17 @@ def read(path: Path) -> list[str]:
     """Documents of one file: rows of .jsonl or .parquet (text or content), else the file, split at SPECIAL.
 
     Raises:
-        CorpusError: binary, not UTF-8, damaged, or without a text column.
+        CorpusError: binary, not UTF-8, damaged, not permitted, unpacks to too much, or without a text column.
     """
-    if path.name.endswith(".parquet"):
-        return _parquet(path)
-    if ".jsonl" in path.name:
-        return _jsonl(path)
-    return [part for part in _text(path, path.read_bytes()).split(SPECIAL) if part.strip()]
+    try:
+        if path.name.endswith(".parquet"):
+            return _parquet(path)
+        if ".jsonl" in path.name:
+            return _jsonl(path)
+        return [part for part in _text(path, path.read_bytes()).split(SPECIAL) if part.strip()]
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read ({error.strerror or error}); see to its permissions or copy it "
+                          "again.") from error
 
 
 def _text(path: Path, data: bytes) -> str:
@@ -69,28 +75,59 @@ def _jsonl(path: Path) -> list[str]:
         try:
             row = json.loads(_text(path, line))
             text = row["text"] if "text" in row else row["content"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CorpusError(f"{path}, line {number}, is not a JSON object with the key text or content; "
                               "correct or remove that line.") from error
         if not isinstance(text, str):
             raise CorpusError(f"{path}, line {number}, holds {type(text).__name__} where text is expected; "
                               "correct or remove that line.")
+        if any("\ud800" <= char <= "\udfff" for char in set(text)):
+            raise CorpusError(f"{path}, line {number}, holds half a surrogate pair (a \\ud8.. escape without its "
+                              "other half), which is no character; correct or remove that line.")
         texts.append(text)
     return texts
 
 
 def _unpacked(path: Path) -> bytes:
+    limit, data = max(UNPACKED, RATIO * path.stat().st_size), bytearray()
     try:
-        if path.suffix == ".zst":
-            import zstandard  # only this format needs it
-
-            with zstandard.open(path, "rb") as file:
-                return file.read()
-        unpack = {".gz": gzip.decompress, ".xz": lzma.decompress}.get(path.suffix, bytes)
-        return unpack(path.read_bytes())
+        for part in _parts(path):
+            data += part
+            if len(data) > limit:
+                raise CorpusError(f"{path} unpacks to more than {limit:,} bytes, which no text does; unpack and look "
+                                  "at it before you use it.")
+    except CorpusError:
+        raise
     except Exception as error:  # each format has its own errors
         raise CorpusError(f"{path} cannot be unpacked ({error}); it may be cut off, so copy it "
                           "again.") from error
+    return bytes(data)
+
+
+def _parts(path: Path) -> Iterator[bytes]:
+    """The unpacked bytes of a file, a few at a time."""
+    if path.suffix == ".zst":
+        yield from _zstd_parts(path)
+        return
+    with {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)(path, "rb") as file:
+        while part := file.read(2**20):
+            yield part
+
+
+def _zstd_parts(path: Path) -> Iterator[bytes]:
+    """All frames of a file; the library's own reader takes a file that is cut off for a shorter one."""
+    import zstandard  # only this format needs it
+
+    frame = None
+    with path.open("rb") as file:
+        while part := file.read(4096):  # which a bomb makes 100 MB of
+            while part:
+                frame = frame or zstandard.ZstdDecompressor().decompressobj()
+                yield frame.decompress(part)
+                part = frame.unused_data
+                frame = None if frame.eof else frame
+    if frame:
+        raise EOFError("it ends in the middle of a frame")
 
 
 def _parquet(path: Path) -> list[str]:
@@ -103,8 +140,13 @@ def _parquet(path: Path) -> list[str]:
             raise CorpusError(f"{path} has no column text or content (it has "
                               f"{', '.join(file.schema_arrow.names)}); rename the one that holds the "
                               "documents.")
-        texts = file.read(columns=[column]).column(column).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
+        texts, limit = [], max(UNPACKED, RATIO * path.stat().st_size)
+        for batch in file.iter_batches(batch_size=1024, columns=[column]):
+            if (limit := limit - batch.nbytes) < 0:
+                raise CorpusError(f"{path} unpacks to more than {RATIO} times its size, which no text does; look at "
+                                  "it before you use it.")
+            texts += batch.column(0).to_pylist()
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise CorpusError(f"{path} is not a readable parquet file ({error}); write it again.") from error
     if any(not isinstance(text, str) for text in texts):
         raise CorpusError(f"{path}, column {column}, holds values that are not text; remove those rows.")
