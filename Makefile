@@ -26,7 +26,7 @@ STATE := { pwd; cat requirements.lock; }
 export GOMP_SPINCOUNT ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help env lock figures controls test lint unit nbval lab notebooks clean install
+.PHONY: help env lock figures controls verify gc test lint unit soak nbval lab notebooks clean install
 .NOTPARALLEL:
 
 help: ## This list |
@@ -76,6 +76,12 @@ figures: env ## Run the notebooks and regenerate every figure | 20-30 min | 1 GB
 controls: env ## Run the notebook of controls, which trains SAEs of its own | not timed | 1 GB
 	@"$(BIN)/python" -m unifeat controls --profile "$(PROFILE)" --corpora "$(CORPORA)"
 
+verify: env ## Read every byte of the store of results and name what is damaged | 1 s per GB |
+	@"$(BIN)/python" -m unifeat verify
+
+gc: env ## List what no recent run asked the store for; APPLY=1 removes it | 1 s |
+	@"$(BIN)/python" -m unifeat gc $(if $(filter 1,$(APPLY)),--apply)
+
 test: lint unit ## All that CI checks: style, tests, the figures and notebooks in small | 12 min | 300 MB
 	@$(MAKE) --no-print-directory figures PROFILE=smoke CORPORA= FROM=
 	@$(MAKE) --no-print-directory controls PROFILE=smoke CORPORA=
@@ -90,6 +96,9 @@ lint: env ## Style of code and notebooks | 1 s |
 
 unit: env ## Unit tests and doctests | 4 min |
 	@"$(BIN)/python" -m pytest -q --doctest-modules
+
+soak: env ## Kill the smoke run again and again, finish, compare every byte; not in `test` | 1 h | 300 MB
+	@"$(BIN)/python" -m pytest -q -m soak tests/faults/test_soak.py
 
 nbval: env ## Every notebook executed and checked by nbval, small | 3 min |
 	@UNIFEAT_PROFILE=smoke UNIFEAT_CORPORA= "$(BIN)/python" -m pytest -q --nbval-lax --nbval-current-env \

@@ -154,8 +154,10 @@ sys.exit(cli.main(["figures", "--profile", "smoke"]))
 """
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
-def test_the_kernel_ends_with_the_run(tmp_path, number, status):
+@pytest.mark.parametrize("number, status, word", [(signal.SIGINT, 130, "Interrupted"),
+                                                  (signal.SIGTERM, 143, "Terminated"),
+                                                  (signal.SIGKILL, -signal.SIGKILL, "")])
+def test_the_kernel_ends_with_the_run(tmp_path, number, status, word):
     (tmp_path / "notebooks").mkdir()
     write(tmp_path / "notebooks" / "01_a.ipynb", WAIT)
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path)], cwd=paths.ROOT,
@@ -163,8 +165,8 @@ def test_the_kernel_ends_with_the_run(tmp_path, number, status):
     kernel = int(wait_for(lambda: (tmp_path / "notebooks" / "pid").read_text()))
     process.send_signal(number)
     assert process.wait(20) == status
-    if number == signal.SIGINT:
-        assert "Interrupted; run the same command again" in process.stderr.read()
+    if word:
+        assert process.stderr.read().strip() == f"{word}; run the same command again and it continues where it stopped."
     wait_for(lambda: not alive(kernel))
 
 

@@ -1,12 +1,17 @@
-"""`python -m unifeat figures` and `controls` run the notebooks; `strip` refreshes the committed ones."""
+"""`python -m unifeat figures` and `controls` run the notebooks; `strip` refreshes the committed ones.
+
+`verify` and `gc` look after the store of results.
+"""
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 
-from unifeat import paths, profiles, records, runner
+from unifeat import paths, profiles, records, runner, upkeep
 from unifeat.errors import UnifeatError
 from unifeat.runner import NotebookError
 from unifeat.strip import strip_notebook
@@ -32,21 +37,50 @@ TABLES = {  # columns in their order
 }
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which is to end a run as Ctrl-C does: kernels are shut down and locks are free."""
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 done, 1 a notebook failed, 2 bad input (one sentence each), 130 interrupted."""
+    """Exit status: 0 done, 1 a notebook failed or the store is damaged, 2 bad input, 130 Ctrl-C, 143 terminated."""
     options = _parser().parse_args(arguments)
     try:
-        if options.command == "figures":
-            return figures(options.profile, options.corpora, options.start)
-        if options.command == "controls":
-            return controls(options.profile, options.corpora)
-        return strip(options.profile)
+        with _terminable():
+            return _run(options)
     except UnifeatError as error:
         print(error, file=sys.stderr)
         return 1 if isinstance(error, NotebookError) else 2
-    except KeyboardInterrupt:
-        print("\nInterrupted; run the same command again and it continues where it stopped.", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        ended, status = ("Terminated", 143) if isinstance(error, Terminated) else ("Interrupted", 130)
+        print(f"\n{ended}; run the same command again and it continues where it stopped.", file=sys.stderr)
+        return status
+
+
+def _run(options: argparse.Namespace) -> int:
+    match options.command:
+        case "figures":
+            return figures(options.profile, options.corpora, options.start)
+        case "controls":
+            return controls(options.profile, options.corpora)
+        case "strip":
+            return strip(options.profile)
+        case "verify":
+            return upkeep.verify(paths.store())
+        case _:
+            return upkeep.gc(paths.store(), options.apply)
+
+
+@contextlib.contextmanager
+def _terminable():
+    """Within, SIGTERM raises Terminated."""
+    def end(*_):
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,6 +94,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--corpora", default="", help="embedded, hub, files, or a folder of yours")
     clean = commands.add_parser("strip", help="copy executed notebooks over notebooks/, fit to commit")
     clean.add_argument("--profile", default="laptop", help="whose executed notebooks (default: laptop)")
+    commands.add_parser("verify", help="read every byte of the store and name what is damaged")
+    gc = commands.add_parser("gc", help="list what no recent run asked the store for")
+    gc.add_argument("--apply", action="store_true", help="and remove it")
     return parser
 
 
@@ -97,8 +134,11 @@ def _execute(notebooks: list[Path], profile: str, corpora: str, promised, tables
         os.environ.setdefault(name, value)
     folder, began = paths.figures(profile, corpora), time.perf_counter()
     parameters = dict(PROFILE=profile, CORPORA=corpora)
-    outcomes = runner.run_notebooks(notebooks, executed(profile, corpora), parameters, _print,
-                                    records.state(settings, parameters), again)
+    name = f"{'controls' if promised is CONTROLS else 'figures'}-{paths.run_name(profile, corpora)}"
+    with upkeep.asking(paths.store(), name) as left_out:
+        outcomes = runner.run_notebooks(notebooks, executed(profile, corpora), parameters, _print,
+                                        records.state(settings, parameters), again)
+        left_out += [outcome.name for outcome in outcomes if not outcome.ran] + (["those before"] if again else [])
     # from some number on, the figures before it are of an earlier run
     saved = set(promised) if again else {name for outcome in outcomes for name in outcome.saved}
     check_figures(folder, saved, promised, tables)

@@ -1,36 +1,29 @@
 """The artefact store: a folder per result, named by what it was computed from.
 
-An artefact's key is the hash of (configuration, keys of its inputs, code of its stage). It is written under a
-temporary name in the same folder, its files are fsynced and listed in a manifest with sizes and sha256, and one
-rename publishes it; whatever is there under a final name is therefore whole. Sizes are checked at every load,
-hashes by `verify`.
+An artefact's key is the hash of (configuration, keys of its inputs, code of its stage). It is written in a hidden
+work folder, its files are fsynced and listed in a manifest with sizes and sha256, and one rename publishes it;
+whatever is there under a final name is therefore whole. Sizes are checked at every load, hashes by `verify`.
 """
 
 import ast
 import contextlib
 import dataclasses
-import errno
 import functools
 import hashlib
 import json
 import os
-import shutil
+import re
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from unifeat import disk
+from unifeat.disk import StoreError  # noqa: F401 - what callers of this module catch
 
-from unifeat.errors import UnifeatError
-
-MANIFEST = "manifest.json"
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
-
-
-class StoreError(UnifeatError):
-    """The store cannot be read or written."""
+MANIFEST, CHECKPOINT = "manifest.json", "checkpoint"
 
 
 @dataclass(frozen=True)
@@ -79,55 +72,109 @@ def _code(path: Path, _changed: int) -> str:
 def make(root: Path, stage: str, build: Callable[[Path], None], *, config=None, inputs=(), code="") -> Artefact:
     """The artefact of `stage` with this configuration, inputs (artefacts) and code: found, or built now.
 
-    build(folder) writes files (no subfolders deeper than one are needed) into an empty temporary folder.
+    build(folder) writes files (no subfolders deeper than one are needed) into the artefact's own work folder. That is
+    empty but for what a build that was killed or failed had saved in folder/checkpoint, to be continued from, which is
+    no part of the artefact. An artefact that is damaged or not what its name says is named on stderr and built again.
 
     Raises:
-        StoreError: the store cannot be written (permission, full disk).
+        StoreError: the store cannot be read or written (permission, full disk).
     """
     key = digest(stage, config, [item.key for item in inputs], code)
-    final = root / f"{stage}-{key}"
-    with _writing(root):
-        (root / ".locks").mkdir(parents=True, exist_ok=True)
-    with _locked(root / ".locks" / final.name, stage):
-        if (found := load(final)) is not None:
+    final, work = root / f"{stage}-{key}", root / f".{stage}-{key}"
+    facts = dict(stage=stage, key=key, config=json.loads(json.dumps(config, default=_plain)),
+                 inputs=[item.key for item in inputs], code=code)
+    _note(final.name)
+    with disk.sentence(root):
+        if (found := load(final)) is not None:  # without the lock, so that a store that is read-only can be read
             return found
-        with _writing(root):
-            work = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=root))
+        with disk.locked(root, final.name):
+            if (found := load(final)) is not None:
+                return found
+            if os.path.lexists(final):
+                print(f"{final.name} in the store cannot be used ({fault(final)}) and is computed again.",
+                      file=sys.stderr, flush=True)
             try:
-                start = time.perf_counter()
-                build(work)
-                _seal(work, dict(stage=stage, key=key, config=json.loads(json.dumps(config, default=_plain)),
-                                 inputs=[item.key for item in inputs], code=code,
-                                 seconds=round(time.perf_counter() - start, 3)))
-                shutil.rmtree(final, ignore_errors=True)  # a damaged artefact of the same key
-                os.rename(work, final)
-                _sync(root)
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
-    return load(final)
+                _publish(work, final, build, facts)
+            except BaseException:
+                with contextlib.suppress(OSError):  # what cannot be removed now is removed by the next build
+                    _wipe(work)
+                    work.rmdir()
+                raise
+        return load(final)
+
+
+def _publish(work: Path, final: Path, build: Callable[[Path], None], facts: dict) -> None:
+    _wipe(work)
+    work.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    build(work)
+    _seal(work, dict(**facts, seconds=round(time.perf_counter() - start, 3)))
+    disk.remove(work / CHECKPOINT)
+    disk.remove(final)
+    os.rename(work, final)
+    disk.sync(final.parent)
+
+
+def _wipe(work: Path) -> None:
+    """Remove all that is in the work folder but its checkpoint."""
+    if work.is_symlink() or not work.is_dir():
+        disk.remove(work)
+    for path in work.glob("*"):
+        if path.name != CHECKPOINT:
+            disk.remove(path)
 
 
 def load(folder: Path) -> Artefact | None:
-    """The artefact in `folder` if it is complete (manifest readable, every file present with its size)."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        whole = all((folder / name).stat().st_size == entry["bytes"] for name, entry in manifest["files"].items())
-        return Artefact(folder, manifest["key"], manifest["seconds"]) if whole else None
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
+    """The artefact in `folder` if it is complete (a manifest of its own, every file present with its size)."""
+    manifest = _manifest(folder)
+    return None if _fault(folder, manifest) else Artefact(folder, manifest["key"], manifest["seconds"])
 
 
 def verify(root: Path) -> list[str]:
-    """Names of artefacts under `root` with a missing file or a file whose sha256 is not the recorded one."""
-    bad = []
-    for folder in sorted(path for path in root.glob("[!.]*") if path.is_dir()):
-        artefact = load(folder)
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"] if artefact else {}
-        if not artefact or any(_sha256(folder / name) != entry["sha256"] for name, entry in files.items()):
-            bad.append(folder.name)
-    return bad
+    """Names of artefacts under `root` with a missing, changed or foreign file; reads every byte of the store."""
+    return [folder.name for folder in artefacts(root) if fault(folder, full=True)]
+
+
+def artefacts(root: Path) -> list[Path]:
+    """Everything under `root` that has the name of a finished artefact."""
+    return sorted(path for path in root.glob("[!.]*") if re.search(r"-[0-9a-f]{16}$", path.name))
+
+
+def fault(folder: Path, full: bool = False) -> str:
+    """What is wrong with the artefact in `folder`, "" if nothing; `full` reads every byte and finds foreign files."""
+    try:
+        return _fault(folder, _manifest(folder), full)
+    except OSError as error:
+        return f"{Path(error.filename or folder).name} cannot be read: {error.strerror}"
+
+
+def _manifest(folder: Path):
+    """The parsed manifest, whatever it is; None if there is none or it cannot be parsed."""
+    try:
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
+        return None
+
+
+def _fault(folder: Path, manifest, full: bool = False) -> str:
+    try:
+        if folder.name != f"{manifest['stage']}-{manifest['key']}" or not isinstance(manifest["seconds"], float | int):
+            return "its manifest is of another artefact"
+        for name, entry in manifest["files"].items():
+            if not (folder / name).is_file():
+                return f"{name} is missing"
+            if (size := (folder / name).stat().st_size) != entry["bytes"]:
+                return f"{name} has {size:,} bytes and not {entry['bytes']:,}"
+            if full and _sha256(folder / name) != entry["sha256"]:
+                return f"{name} has other content than was written"
+        foreign = sorted(set(_files(folder)) - {MANIFEST, *manifest["files"]}) if full else []
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{MANIFEST} is missing or damaged"
+    except OSError as error:
+        if error.errno in disk.ERRORS:  # the disk's fault, and maybe a passing one
+            raise
+        return f"{MANIFEST} names an impossible file"
+    return f"{foreign[0]} was added to it" if foreign else ""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -139,7 +186,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     """As `write_text`, for bytes."""
     if path.is_file() and path.read_bytes() == data:
         return
-    with _writing(path.parent):
+    with disk.sentence(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
         try:
@@ -154,53 +201,29 @@ def write_bytes(path: Path, data: bytes) -> None:
             raise
 
 
-@contextlib.contextmanager
-def _writing(folder: Path):
-    """Failures of the disk, as one sentence (safetensors reports them in words, not as an OSError)."""
-    try:
-        yield
-    except Exception as error:
-        number = error.errno if isinstance(error, OSError) else errno.ENOSPC if "os error 28" in str(error) else None
-        if number not in DISK:
-            raise
-        raise StoreError(f"Cannot write to {folder}: {os.strerror(number)}; free some space or permission, or "
-                         "point UNIFEAT_STORE at another folder, then run the same command again.") from error
-
-
-@contextlib.contextmanager
-def _locked(path: Path, stage: str):
-    """One builder of an artefact at a time, across processes; the operating system frees a dead owner's lock."""
-    lock = FileLock(path)
-    with _writing(path.parent):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            print(f"Waiting for another process that is computing {stage} ...", flush=True)
-            lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+def _note(name: str) -> None:
+    """Add `name` to what this run has asked for, if that is kept (see `upkeep`)."""
+    if path := os.environ.get("UNIFEAT_ASKED"):
+        with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
+            file.write(f"{name}\n")
 
 
 def _seal(folder: Path, manifest: dict) -> None:
+    """Write the manifest of all that is in `folder`; its files and itself are then on the disk."""
     files = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        files[path.relative_to(folder).as_posix()] = dict(bytes=path.stat().st_size, sha256=_sha256(path))
-        _sync(path)
+    for name in _files(folder):
+        if not name.startswith(f"{CHECKPOINT}/"):
+            files[name] = dict(bytes=(folder / name).stat().st_size, sha256=_sha256(folder / name))
+            disk.sync(folder / name)
     (folder / MANIFEST).write_text(json.dumps({**manifest, "files": files}, indent=1) + "\n", encoding="utf-8")
-    _sync(folder / MANIFEST)
-    _sync(folder)
+    disk.sync(folder / MANIFEST)
+    disk.sync(folder)
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
