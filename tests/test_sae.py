@@ -4,6 +4,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from unifeat import lm, profiles, sae, saetraining
@@ -217,3 +219,13 @@ def test_batchtopk_threshold_starts_at_the_first_batch_and_follows_the_mean():
         saetraining.gradients(one, part, 0.0, None, 0.0)
         expected = 0.99 * expected + 0.01 * least if expected else least
         assert one.threshold == pytest.approx(expected, rel=1e-5)
+
+
+@given(st.integers(1, 40), st.integers(1, 70), st.integers(0, 2**32 - 1),
+       st.sampled_from([torch.bfloat16, torch.float32]))
+def test_the_largest_are_those_of_topk(k, width, seed, dtype):
+    z = torch.randn(5, max(k, width), generator=torch.Generator().manual_seed(seed)).to(dtype)
+    values, at = sae.largest(z, k)
+    expected = z.topk(k, dim=-1).values.relu()
+    assert torch.equal(values.relu().sort(descending=True).values, expected)
+    assert torch.equal(z.gather(1, at).relu(), values.relu()) and all(len(set(row)) == k for row in at.tolist())

@@ -130,7 +130,7 @@ def evaluate(model, blocks: np.ndarray, token_bytes: np.ndarray | None = None, b
             for i in range(0, len(rows), CHUNK):
                 logits = (rows[i:i + CHUNK] @ model.lm_head.weight.T).float()
                 loss += torch.nn.functional.cross_entropy(logits, targets[i:i + CHUNK], reduction="sum").item()
-                right += (logits.argmax(-1) == targets[i:i + CHUNK]).sum().item()
+                right += (logits.max(-1).indices == targets[i:i + CHUNK]).sum().item()
         count += len(targets)
         if token_bytes is not None:
             size += int(token_bytes[targets.cpu().numpy()].sum())

@@ -80,8 +80,9 @@ def act(z: torch.Tensor, kind: str, k: int, threshold: float) -> torch.Tensor:
     [[3.0, 0.0, 2.0, 0.0]]
     """
     if kind == "topk":
-        values, at = z.topk(k, dim=-1, sorted=False)
-        return torch.zeros_like(z).scatter_(1, at, torch.relu(values))
+        values, at = largest(z, k)
+        rows = torch.arange(0, z.numel(), z.shape[1], device=z.device)
+        return torch.zeros_like(z).put_(at + rows[:, None], torch.relu(values))  # scatter_ would copy z first
     return torch.relu(z) if kind == "relu" else torch.relu(z).masked_fill_(z < threshold, 0)
 
 
@@ -146,6 +147,20 @@ class _Reconstruction:
         """L0, FVU and density over the tokens that passed."""
         return dict(l0=self.fires.sum().item() / self.n, fvu=self.error / self.spread,
                     density=(self.fires / self.n).cpu().numpy())
+
+
+def largest(z: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The k largest of each row of z (tokens, width) and their columns, in no order; of z < 0 only that it is not > 0.
+
+    In bfloat16 on a CPU, value and column make one integer, and numpy's vectorized quickselect finds them in half of
+    torch.topk's time.
+    """
+    if z.dtype != torch.bfloat16 or z.is_cuda or z.shape[1] > 1 << 16:
+        return z.topk(k, dim=-1, sorted=False)
+    keys = torch.relu(z).view(torch.int16).to(torch.int32).mul_(1 << 16)  # positive floats are ordered as integers
+    keys.add_(torch.arange(z.shape[1], dtype=torch.int32)).numpy().partition(z.shape[1] - k, axis=1)
+    top = keys[:, z.shape[1] - k:]
+    return (top >> 16).to(torch.int16).view(torch.bfloat16), (top & 0xFFFF).long()
 
 
 def save(sae: Sae, folder: Path) -> None:

@@ -27,11 +27,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         d_rows, d_weight = torch.empty_like(rows), torch.zeros_like(weight.T, dtype=torch.float32)
         loss = torch.zeros((), device=x.device)
         for start in range(0, len(rows), lm.CHUNK):
-            part, target = rows[start:start + lm.CHUNK], targets[start:start + lm.CHUNK, None]
-            p = torch.softmax(part @ low.T, dim=-1)
-            chosen = p.gather(1, target)
+            part, target = rows[start:start + lm.CHUNK], targets[start:start + lm.CHUNK]
+            p, row = torch.softmax(part @ low.T, dim=-1), torch.arange(len(part), device=x.device)
+            chosen = p[row, target]
             loss -= chosen.float().clamp_min(1e-30).log().sum()
-            p.scatter_(1, target, chosen - 1)
+            p[row, target] = chosen - 1  # (scatter_ would copy p first)
             torch.mm(p, low, out=d_rows[start:start + lm.CHUNK])
             d_weight += part.T @ p  # this way round the narrow factor is the one that is transposed
         ctx.save_for_backward(d_rows, d_weight.T)
