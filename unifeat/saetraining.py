@@ -53,11 +53,12 @@ def gradients(sae: Sae, x: torch.Tensor, l1: float, dead: torch.Tensor | None, a
 
     AuxK (Gao et al. 2024, arXiv 2406.04093, section A.2) makes the `dead` latents (indices) reconstruct the error
     that is left; here on the first ROWS activations of a batch. k: active latents in this step (None: those of `sae`).
-    Returns (gradients in the order of `Sae.parameters`, fired (width,) bool, mean squared error, L0 of the first ROWS).
+    Returns (gradients in the order of `Sae.parameters`, fired (width,) bool, mean squared error, latents of the first
+    ROWS).
     """
     dtype, batch, k = lm.compute_dtype(), len(x), sae.k if k is None else k
     w_enc, w_dec, bias = sae.w_enc.to(dtype), sae.w_dec.to(dtype), sae.b_enc.to(dtype)
-    grads = [torch.zeros_like(p) for p in sae.parameters()]
+    grads: list[torch.Tensor] = []
     fired = torch.zeros(sae.width, dtype=torch.bool, device=x.device)
     ones, error = torch.ones(1, ROWS, dtype=dtype, device=x.device), torch.zeros((), device=x.device)
     for i in range(0, batch, ROWS):
@@ -72,18 +73,15 @@ def gradients(sae: Sae, x: torch.Tensor, l1: float, dead: torch.Tensor | None, a
         g = (rest * (2 / batch)).to(dtype)
         dz = g @ w_dec.T
         dz = torch.ops.aten.threshold_backward(dz.add_(l1 / batch) if l1 else dz, f, 0)  # dz where f > 0, else 0
+        d_bias = (ones[:, :len(dz)] @ dz).float().squeeze(0)
+        new = [(dz.T @ centred).float(), d_bias, (f.T @ g).float(), g.sum(0, dtype=torch.float32) - d_bias @ sae.w_enc]
+        grads = [total.add_(part) for total, part in zip(grads, new, strict=True)] if grads else new
         if i == 0 and dead is not None and len(dead) and aux:
             _add_aux(grads, dead, z, rest, centred, w_dec, aux)
-        d_bias = (ones[:, :len(dz)] @ dz).float().squeeze(0)
-        grads[0] += (centred.T @ dz).T  # this way round the narrow factor is the one that is transposed
-        grads[1] += d_bias
-        grads[2] += (g.T @ f).T
-        grads[3] += g.sum(0, dtype=torch.float32) - d_bias @ sae.w_enc
         fired |= f.amax(0) > 0
         error += rest.square().sum()
-        if i == 0:
-            l0 = f.count_nonzero() / len(f)
-    return grads, fired, error / batch, l0
+        first = f if i == 0 else first
+    return grads, fired, error / batch, first
 
 
 def _add_aux(grads, dead, z, rest, centred, w_dec, aux):
@@ -117,6 +115,11 @@ def active(step: int, steps: int, config: profiles.Sae) -> int:
     return min(config.width, config.k + round((config.k_first - config.k) * left))
 
 
+def l0(f: torch.Tensor) -> float:
+    """Mean number of active latents per token of f (tokens, width)."""
+    return f.count_nonzero().item() / len(f)
+
+
 class Trainer:
     """Trains one SAE: Adam on the gradients above, decoder rows kept at unit norm."""
 
@@ -127,15 +130,15 @@ class Trainer:
         self.silent = torch.zeros(sae.width, device=sae.w_dec.device)  # tokens since a latent last fired
 
     def update(self, x: torch.Tensor) -> dict:
-        """One optimiser step on the batch x (B, d); returns loss terms."""
+        """One optimiser step on the batch x (B, d); returns its mean squared error, its latents, the number of dead."""
         sae, config = self.sae, self.config
         dead = (self.silent > config.dead_after).nonzero().squeeze(1)
         l1 = self.l1 if sae.kind == "relu" else 0.0
-        grads, fired, error, l0 = gradients(sae, x, l1, dead, config.aux, active(self.step, self.steps, config))
+        grads, fired, error, f = gradients(sae, x, l1, dead, config.aux, active(self.step, self.steps, config))
         if sae.kind == "relu":  # steer L0 to k
-            self.l1 *= math.exp(0.02 * max(-1.0, min(1.0, float(l0) / sae.k - 1)))
+            self.l1 *= math.exp(0.02 * max(-1.0, min(1.0, l0(f) / sae.k - 1)))
         self.silent = torch.where(fired, 0.0, self.silent + len(x))
-        grads[2] -= (grads[2] * sae.w_dec).sum(1, keepdim=True) * sae.w_dec
+        grads[2].addcmul_(torch.linalg.vecdot(grads[2], sae.w_dec)[:, None], sae.w_dec, value=-1)
         for parameter, grad in zip(sae.parameters(), grads, strict=True):
             parameter.grad = grad
         for group in self.optimizer.param_groups:
@@ -143,7 +146,7 @@ class Trainer:
         self.optimizer.step()
         sae.w_dec /= sae.w_dec.norm(dim=1, keepdim=True)
         self.step += 1
-        return dict(error=error, l0=l0, dead=len(dead))
+        return dict(error=error, latents=f, dead=len(dead))
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict]:
         """All that `restore` needs to go on: tensors and plain values."""
@@ -215,7 +218,7 @@ def train(model, blocks: list[np.ndarray], weights, config: profiles.Sae, name: 
                 terms = trainer.update(buffer[order[i:i + config.batch].to(buffer.device)])
                 if trainer.step % every == 0:
                     log.append(dict(model=name, seed=trainer.sae.seed, tokens=trainer.step * config.batch,
-                                    fvu=float(terms["error"]) / variance, l0=float(terms["l0"]), dead=terms["dead"]))
+                                    fvu=float(terms["error"]) / variance, l0=l0(terms["latents"]), dead=terms["dead"]))
                     bar.set_postfix(fvu=f"{log[-1]['fvu']:.3f}", l0=f"{log[-1]['l0']:.0f}", refresh=False)
             bar.update(config.batch)
             if saved.due():
