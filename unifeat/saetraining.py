@@ -80,7 +80,8 @@ def gradients(sae: Sae, x: torch.Tensor, l1: float, dead: torch.Tensor | None, a
             _add_aux(grads, dead, z, rest, centred, w_dec, aux)
         fired |= f.amax(0) > 0
         error += rest.square().sum()
-        first = f if i == 0 else first
+        if i == 0:
+            first = f
     return grads, fired, error / batch, first
 
 
