@@ -1,6 +1,7 @@
 """`python -m unifeat figures` and `controls` run the notebooks; `strip` refreshes the committed ones.
 
 `verify` and `gc` look after the store of results.
+`export` writes a finished run's models and SAEs for other libraries, `push` sends such a folder to the hub.
 """
 
 import argparse
@@ -66,6 +67,10 @@ def _run(options: argparse.Namespace) -> int:
             return strip(options.profile)
         case "verify":
             return upkeep.verify(paths.store())
+        case "export":
+            return export(options)
+        case "push":
+            return push(options)
         case _:
             return upkeep.gc(paths.store(), options.apply)
 
@@ -89,7 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("figures", help="execute the notebooks in order and regenerate every figure")
     run.add_argument("--from", dest="start", default="", metavar="NN", help="first notebook to run")
     more = commands.add_parser("controls", help="execute the notebook of controls, which trains SAEs of its own")
-    for command in (run, more):
+    out = commands.add_parser("export", help="a finished run's model or its SAEs, in another library's layout")
+    for command in (run, more, out):
         command.add_argument("--profile", default="laptop", help="smoke, laptop (default), paper, or a .toml file")
         command.add_argument("--corpora", default="", help="embedded, hub, files, or a folder of yours")
     clean = commands.add_parser("strip", help="copy executed notebooks over notebooks/, fit to commit")
@@ -97,6 +103,15 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("verify", help="read every byte of the store and name what is damaged")
     gc = commands.add_parser("gc", help="list what no recent run asked the store for")
     gc.add_argument("--apply", action="store_true", help="and remove it")
+    out.add_argument("--model", required=True, choices=profiles.MODELS, help="which of the run's models")
+    out.add_argument("--to", required=True, type=Path, metavar="FOLDER", help="a new folder")
+    out.add_argument("--format", default="huggingface", choices=("huggingface", "saelens", "dictionary_learning"),
+                     help="the model itself (huggingface, default), or its SAEs in one of the two layouts")
+    out.add_argument("--base-model", action="append", default=[], metavar="NAME", help="hub name the card links to")
+    up = commands.add_parser("push", help="upload an exported folder to the Hugging Face hub, privately")
+    up.add_argument("folder", type=Path)
+    up.add_argument("repo_id", help="owner/name on the hub")
+    up.add_argument("--public", action="store_true", help="a new repository is visible to everyone")
     return parser
 
 
@@ -158,6 +173,24 @@ def strip(profile: str) -> int:
     from unifeat import report  # with torch, which the other commands need not wait for
 
     report.refresh_readme(paths.ROOT / "README.md", paths.ROOT / "figures")
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write one model, or its SAEs, of a finished run into a new folder."""
+    from unifeat import export as exporter  # with torch, which the other commands need not wait for
+    from unifeat import stages
+
+    exporter.export(stages.open_run(options.profile, options.corpora), options.model, options.to, options.format, options.base_model)
+    print(f"{options.model} is in {options.to}; its README.md says what it was trained on and how well it does.")
+    return 0
+
+
+def push(options: argparse.Namespace) -> int:
+    """Upload an exported folder to the hub."""
+    from unifeat import export as exporter
+
+    print(f"{options.folder} is at {exporter.push(options.folder, options.repo_id, options.public)}.")
     return 0
 
 
