@@ -181,7 +181,8 @@ def export(options: argparse.Namespace) -> int:
     from unifeat import export as exporter  # with torch, which the other commands need not wait for
     from unifeat import stages
 
-    exporter.export(stages.open_run(options.profile, options.corpora), options.model, options.to, options.format, options.base_model)
+    run = stages.open_run(options.profile, options.corpora)
+    exporter.export(run, options.model, options.to, options.format, options.base_model)
     print(f"{options.model} is in {options.to}; its README.md says what it was trained on and how well it does.")
     return 0
 

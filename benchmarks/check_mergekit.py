@@ -1,0 +1,109 @@
+"""unifeat.merge and unifeat.recipe against the real mergekit, on two tiny Mistral checkpoints made on the spot.
+
+mergekit lives in an environment of its own; from the root of the repository:
+
+    python -m venv build/mergekit && build/mergekit/bin/pip install mergekit==0.1.5
+    PYTHONPATH=. build/mergekit/bin/python benchmarks/check_mergekit.py > benchmarks/check_mergekit.json
+
+Prints, per method, dtype and kind of tensor, the largest difference of any weight over t = 0, 0.1 ... 1 and the
+largest weight beside it. Exit status 1 if one exceeds the rounding that the differences below explain.
+
+Where unifeat differs on purpose:
+- it computes in float64 and rounds once, mergekit in float32: a last place in float32, one in bfloat16;
+- t = 0 and t = 1 give copies of the parents, without arithmetic;
+- a tensor that is zero everywhere has no direction and is refused, where mergekit takes its angle to be 90 degrees;
+  so are NaN, infinity and two dtypes, and t outside [0, 1];
+- one t for all tensors: recipes with a t per layer or per filter are refused.
+"""
+
+import json
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+import yaml
+from mergekit.config import MergeConfiguration
+from mergekit.merge import run_merge
+from mergekit.merge_methods.slerp import slerp as mergekit_slerp
+from mergekit.options import MergeOptions
+from safetensors.torch import load_file
+from transformers import MistralConfig, MistralForCausalLM
+
+from unifeat import merge, recipe
+
+KINDS = {"embed": "embeddings", "lm_head": "embeddings", "attn": "attention", "mlp": "mlp", "norm": "norms"}
+ALLOWED = {torch.float32: 2**-22, torch.bfloat16: 2**-7}  # relative to the largest weight: 2 units in the last place
+
+
+def make(folder: Path, dtype: torch.dtype) -> None:
+    """Two checkpoints as siblings of a fine-tune: matrices at 8 to 68 degrees, norms all but parallel."""
+    config = MistralConfig(vocab_size=96, hidden_size=32, intermediate_size=64, num_hidden_layers=1,
+                           num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=False)
+    torch.manual_seed(0)
+    parent = MistralForCausalLM(config).state_dict()
+    for seed, name in enumerate("ab"):
+        generator = torch.Generator().manual_seed(seed)
+        state = {}
+        for i, (key, value) in enumerate(parent.items()):
+            change = 0.005 if "norm" in key else value.std() * 0.1 * (i + 1)
+            state[key] = value + change * torch.randn(value.shape, generator=generator)
+        model = MistralForCausalLM(config)
+        model.load_state_dict(state)
+        model.to(dtype).save_pretrained(folder / name)
+
+
+def compare(folder: Path, method: str, t: float) -> dict[str, tuple[float, float]]:
+    """Largest difference and largest weight per tensor, both sides reading the same YAML file."""
+    models = [dict(model=str(folder / name), parameters=dict(weight=w)) for name, w in (("a", 1 - t), ("b", t))]
+    content = dict(merge_method=method, models=models)
+    if method == "slerp":
+        content = dict(merge_method=method, models=[dict(model=m["model"]) for m in models],
+                       base_model=str(folder / "a"), parameters=dict(t=t))
+    path = folder / "merge.yml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    run_merge(MergeConfiguration.model_validate(content), str(folder / "merged"),
+              MergeOptions(quiet=True, copy_tokenizer=False, write_model_card=False))
+    theirs = load_file(folder / "merged" / "model.safetensors")
+    read = recipe.read(path)
+    a, b = (load_file(Path(name) / "model.safetensors") for name in read.models)
+    ours = getattr(merge, read.method)(a, b, read.t)
+    assert ours.keys() == theirs.keys()
+    return {name: ((ours[name].double() - theirs[name].double()).abs().max().item(),
+                   ours[name].abs().max().item()) for name in ours}
+
+
+def main() -> int:
+    rows, ok = [], True
+    for dtype, allowed in ALLOWED.items():
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            make(folder, dtype)
+            a, b = (load_file(folder / name / "model.safetensors") for name in "ab")
+            degrees, straight = merge.angles(a, b), merge.straight(a, b)
+            for method in ("slerp", "linear"):
+                found = [compare(folder, method, i / 10) for i in range(11)]
+                for kind in dict.fromkeys(KINDS.values()):
+                    names = [name for name in a if next(KINDS[key] for key in KINDS if key in name) == kind]
+                    difference = max(one[name][0] for one in found for name in names)
+                    largest = max(one[name][1] for one in found for name in names)
+                    ok &= difference <= allowed * largest
+                    rows.append(dict(method=method, dtype=str(dtype).removeprefix("torch."), kind=kind,
+                                     degrees=[round(f(degrees[name] for name in names), 1) for f in (min, max)],
+                                     parallel=sum(name in straight for name in names), tensors=len(names),
+                                     max_difference=float(f"{difference:.3g}"), largest_weight=round(largest, 3)))
+    zero = mergekit_slerp(torch.tensor([0.5]), torch.zeros(1, 2), torch.ones(1, 2))[0].tolist()
+    try:
+        merge.slerp(torch.zeros(2), torch.ones(2), 0.5)
+        refused = ""
+    except ValueError as error:
+        refused = str(error)
+    versions = {name: version(name) for name in ("mergekit", "torch", "transformers")}
+    facts = dict(versions=versions, agree=ok, zero_tensor=dict(mergekit_at_half=zero, unifeat=refused))
+    print(json.dumps(facts)[:-1] + ', "rows": [\n' + ",\n".join(map(json.dumps, rows)) + "]}")
+    return 0 if ok and refused else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
