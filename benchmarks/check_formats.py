@@ -13,10 +13,10 @@ steps over one folder; from the root of the repository, with unifeat's environme
 Where pip finds another build of torchvision (which nnsight asks for) than of torch, uninstall torchvision.
 
 `write` exports an SAE of each kind with what it must give: latents and reconstructions by the formula of
-unifeat.sae.Sae in float64, the scale divided out. The two readers compare their library's with that. `saelens` also saves SAEs that
-SAELens trains (batchtopk, topk with decoder norms, relu) with their latents, and `back` compares those with the SAEs
-that unifeat reads. Each step prints JSON: versions and, by SAE, the largest absolute differences and mean active
-latents; exit status 1 if a difference exceeds 1e-5.
+unifeat.sae.Sae in float64, the scale divided out. The two readers compare their library's with that. `saelens` also
+saves SAEs that SAELens trains (batchtopk, topk with decoder norms, relu) with their latents, and `back` compares those
+with the SAEs that unifeat reads. Each step prints JSON: versions and, by SAE, the largest absolute differences and mean
+active latents; exit status 1 if a difference exceeds 1e-5.
 """
 
 import json

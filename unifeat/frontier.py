@@ -16,7 +16,8 @@ def frontier(run: Run) -> pd.DataFrame:
 
     varied, value: what differs (adopted: nothing; reference: nothing but the length, that of all the others); width,
     k, tokens; l0, ce_recovered_mean, dead_share: means over two seeds; ceiling, ceiling_low, ceiling_high: share of
-    the live features that the other seed finds again one-to-one at the profile's tau.
+    the live features that the other seed finds again one-to-one at the profile's tau; live, shared: how many these
+    are. (A recipe under which latents fall silent raises the share without one more shared feature.)
     """
     return pd.DataFrame([dict(varied=varied, value=value) | _measure(one) for varied, value, one in _recipes(run)])
 
@@ -53,7 +54,8 @@ def _measure(run: Run) -> dict:
     low, high = matching.interval(spread, ceiling)
     return dict(width=s.width, k=s.k, tokens=s.tokens, l0=table["l0"].mean(),
                 ce_recovered_mean=table["ce_recovered_mean"].mean(), dead_share=table["dead_share"].mean(),
-                ceiling=ceiling, ceiling_low=low, ceiling_high=high)
+                ceiling=ceiling, ceiling_low=low, ceiling_high=high, live=table["live"].mean(),
+                shared=ceiling * table["live"].mean())
 
 
 def answer(frame: pd.DataFrame) -> str:
@@ -66,6 +68,7 @@ def answer(frame: pd.DataFrame) -> str:
     verdict = "the goal is met" if meets.any() else "no recipe meets the goal"
     return (f"Frontier: {verdict} ({GOAL['ceiling']:.0%} one-to-one, {GOAL['ce_recovered_mean']:.0%} of cross-entropy "
             f"recovered); the adopted recipe stands at {own['ceiling']:.0%} [{own['ceiling_low']:.0%}, "
-            f"{own['ceiling_high']:.0%}] and {own['ce_recovered_mean']:.1%}. Of single changes at "
+            f"{own['ceiling_high']:.0%}] and {own['ce_recovered_mean']:.1%}, {own['shared']:,.0f} of its "
+            f"{own['width']:,} latents. Of single changes at "
             f"{same['tokens'] / 1e6:g} M activations (unchanged: {same['ceiling']:.0%}), {best['varied']} "
             f"{best['value']} gives the highest ceiling, {best['ceiling']:.0%} at {best['ce_recovered_mean']:.1%}.")
