@@ -8,6 +8,7 @@ whatever is there under a final name is therefore whole. Sizes are checked at ev
 import ast
 import contextlib
 import dataclasses
+import errno
 import functools
 import hashlib
 import json
@@ -213,11 +214,23 @@ def _seal(folder: Path, manifest: dict) -> None:
     files = {}
     for name in _files(folder):
         if not name.startswith(f"{CHECKPOINT}/"):
+            _check_array(folder / name)
             files[name] = dict(bytes=(folder / name).stat().st_size, sha256=_sha256(folder / name))
             disk.sync(folder / name)
     (folder / MANIFEST).write_text(json.dumps({**manifest, "files": files}, indent=1) + "\n", encoding="utf-8")
     disk.sync(folder / MANIFEST)
     disk.sync(folder)
+
+
+def _check_array(path: Path) -> None:
+    """A disk that is full when numpy.save writes the last bytes of an array goes unnoticed there; here not."""
+    if path.suffix == ".npy":
+        import numpy
+
+        try:
+            numpy.load(path, mmap_mode="r", allow_pickle=False)
+        except ValueError as error:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
 def _files(folder: Path) -> list[str]:
