@@ -1,0 +1,292 @@
+"""Nothing that is read can run code, leave its place, fill the memory or reach the network unasked."""
+
+import ast
+import gzip
+import json
+import lzma
+import pickle
+import socket
+import stat
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zstandard
+from scipy import sparse
+
+from unifeat import corpora, lm, paths, profiles, sae, sources, store, textfiles
+from unifeat.errors import UnifeatError
+
+P = profiles.load("smoke")
+CONFIG = replace(P.corpora, source="files", vocab=300, context=16)
+SAE = replace(P.sae, width=8, k=2)
+MODEL = replace(P.model, d_model=8, d_mlp=12, heads=2, kv_heads=1)
+
+
+class Planted:
+    """A pickle that, when it is opened, writes a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.write_text, (self.path, "executed")
+
+
+@pytest.fixture
+def mark(tmp_path):
+    """The file that planted code would write; it must not exist at the end."""
+    path = tmp_path / "executed"
+    pickle.loads(pickle.dumps(Planted(path)))
+    path.unlink()  # the trap works
+    yield path
+    assert not path.exists(), "planted code was executed"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Tiny corpora, a model and an SAE, each in its own folder."""
+    root, rng = tmp_path_factory.mktemp("built"), np.random.default_rng(0)
+    for domain in profiles.DOMAINS:
+        (root / "text" / domain).mkdir(parents=True)
+        for i in range(12):
+            words = ["".join(chr(97 + c) for c in rng.integers(0, 26, 5)) for _ in range(50)]
+            (root / "text" / domain / f"{i}.txt").write_text(" ".join(words))
+    (root / "corpora").mkdir()
+    corpora.build(replace(CONFIG, folder=str(root / "text")), root / "corpora", root)
+    tokenizer = corpora.load(root / "corpora").tokenizer
+    lm.save(lm.build(MODEL, len(tokenizer), 16), tokenizer, root / "model")
+    sae.save(sae.init(SAE, 12, 0, 1.0, lm.torch.zeros(12)), root / "sae")
+    return root
+
+
+@pytest.fixture
+def copy(built, tmp_path):
+    import shutil
+
+    shutil.copytree(built, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+READ = {"sae": sae.load, "model": lm.load, "corpora": corpora.load, "text": lambda folder: textfiles.read(
+    next(folder.glob("planted*")))}
+PLACES = ["sae/sae.safetensors", "sae/config.json", "model/model.safetensors", "model/config.json",
+          "corpora/corpora.json", "corpora/lua.train.npy", "corpora/tokenizer/tokenizer.json", "text/planted.parquet",
+          "corpora/tokenizer/tokenizer_config.json", "text/planted.jsonl", "text/planted.txt", "text/planted.jsonl.gz",
+          "text/planted.jsonl.xz", "text/planted.jsonl.zst"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_pickle_in_the_place_of_any_file_is_refused_unexecuted(copy, mark, place):
+    (copy / place).write_bytes(pickle.dumps(Planted(mark)))
+    kind = place.split("/")[0]
+    with pytest.raises(UnifeatError, match="cannot be|does not hold|is not|is binary"):
+        READ[kind](copy / kind)
+
+
+@pytest.mark.parametrize("place", ["match.npz", "density.npy"])
+def test_a_pickle_in_an_array_is_refused_unexecuted(tmp_path, mark, place):
+    trap = np.array([Planted(mark)], dtype=object)
+    np.savez(tmp_path / "match.npz", indices=trap, indptr=trap, format=trap, shape=trap, data=trap)
+    np.save(tmp_path / "density.npy", trap)
+    for raw in (False, True):
+        if raw:
+            (tmp_path / place).write_bytes(pickle.dumps(Planted(mark)))
+        with pytest.raises(ValueError, match="pickle"):
+            dict(np.load(tmp_path / place, allow_pickle=False))
+        if place.endswith("npz"):
+            with pytest.raises(ValueError, match="pickle"):
+                sparse.load_npz(tmp_path / place)
+
+
+def test_weights_as_a_pickle_beside_or_instead_of_safetensors_are_not_read(copy, mark):
+    trap = pickle.dumps(Planted(mark))
+    for name in ("pytorch_model.bin", "model.bin", "training_args.bin", "optimizer.pt"):
+        (copy / "model" / name).write_bytes(trap)
+    lm.load(copy / "model")
+    (copy / "model" / "model.safetensors").unlink()
+    with pytest.raises(lm.ModelError, match="cannot be loaded"):
+        lm.load(copy / "model")
+
+
+@pytest.mark.parametrize("kind", ["known", "own"])
+def test_code_beside_a_model_is_not_run(copy, mark, monkeypatch, kind):
+    import transformers
+
+    for name in ("modeling_x.py", "configuration_x.py", "tokenization_x.py"):
+        (copy / "model" / name).write_text(f"open({str(mark)!r}, 'w')\nclass X: pass\n")
+    path = copy / "model" / "config.json"
+    config = json.loads(path.read_text())
+    config["auto_map"] = {"AutoConfig": "configuration_x.X", "AutoModelForCausalLM": "modeling_x.X"}
+    config["model_type"] = config["model_type"] if kind == "known" else "x"
+    path.write_text(json.dumps(config))
+    passed, load = [], transformers.AutoModelForCausalLM.from_pretrained
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained",
+                        lambda *args, **options: passed.append(options) or load(*args, **options))
+    if kind == "known":
+        lm.load(copy / "model")
+    else:
+        with pytest.raises(lm.ModelError):
+            lm.load(copy / "model")
+    assert [(p["trust_remote_code"], p["local_files_only"], p["use_safetensors"]) for p in passed] == [
+        (False, True, True)]
+
+
+def test_code_beside_a_data_set_is_not_run(tmp_path, mark):
+    import pandas
+
+    name, _, _ = sources.HUB["lua"]
+    (tmp_path / name).mkdir(parents=True)
+    for script in (f"{Path(name).name}.py", "dataset.py"):
+        (tmp_path / name / script).write_text(f"open({str(mark)!r}, 'w')\n")
+    for planted in ("train.pkl", "train.pickle", "train.tar"):
+        (tmp_path / name / planted).write_bytes(pickle.dumps(Planted(mark)))
+    config = replace(CONFIG, source="hub", folder=str(tmp_path))
+    with pytest.raises(UnifeatError, match="Could not read the data set|is empty"):
+        sources.documents("lua", config, tmp_path)
+    pandas.DataFrame({"content": ["local x = 1"]}).to_parquet(tmp_path / name / "train.parquet")
+    for planted in ("train.pkl", "train.pickle", "train.tar"):
+        (tmp_path / name / planted).unlink()
+    assert sources.documents("lua", config, tmp_path)[0].texts == ["local x = 1"]
+
+
+def test_the_module_opens_no_pickle_and_trusts_no_remote_code():
+    """As written: arrays are loaded with allow_pickle=False, and nothing is called that can unpickle or evaluate."""
+    seen = 0
+    for path in sorted((paths.ROOT / "unifeat").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {alias.name.split(".")[0] for alias in node.names} | {getattr(node, "module", None)}
+                assert not names & {"pickle", "marshal", "shelve", "joblib", "dill", "cloudpickle"}, path
+            if not isinstance(node, ast.Call):
+                continue
+            name = ast.unparse(node.func)
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            assert name not in {"eval", "exec", "torch.load", "pd.read_pickle", "os.system"}, path
+            assert given.get("trust_remote_code", "False") == given.get("shell", "False") == "False", path
+            if name in {"np.load", "numpy.load"}:
+                assert given["allow_pickle"] == "False", path
+                seen += 1
+    assert seen >= 5
+
+
+# Archives and packed files -----------------------------------------------------------------------------------------
+
+def members(path, wanted="*"):
+    return list(sources.members(path, {"members": [wanted]}))
+
+
+@pytest.mark.parametrize("name", ["../x.lua", "a/../../x.lua", "/etc/x.lua", "..\\x.lua", "C:/x.lua", "a\\..\\x.lua"])
+def test_names_that_leave_an_archive_are_refused_and_nothing_is_written(tmp_path, name):
+    (tmp_path / "here").mkdir()
+    with zipfile.ZipFile(tmp_path / "here" / "bad.whl", "w") as file:
+        file.writestr(name, "local x")
+    with pytest.raises(textfiles.CorpusError, match="bad.whl holds a file with the unsafe name"):
+        members(tmp_path / "here" / "bad.whl")
+    assert [path.name for path in tmp_path.rglob("*")] == ["here", "bad.whl"]
+
+
+def test_links_in_an_archive_are_refused(tmp_path):
+    link = zipfile.ZipInfo("a.lua")
+    link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "bad.whl", "w") as file:
+        file.writestr(link, "/etc/passwd")
+    with pytest.raises(textfiles.CorpusError, match="bad.whl holds the symbolic link 'a.lua'"):
+        members(tmp_path / "bad.whl")
+
+
+def test_bombs_and_lies_in_an_archive_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "bad.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a.lua", b"\0" * 10**7)
+    with pytest.raises(textfiles.CorpusError, match="a.lua, which unpacks from 9,7.. to 10,000,000 bytes"):
+        members(path)
+    path.write_bytes(path.read_bytes().replace((10**7).to_bytes(4, "little"), (10**5).to_bytes(4, "little")))
+    with pytest.raises(textfiles.CorpusError, match="bad.whl is not a readable archive"):
+        members(path)  # its size is told as a hundredth; no more than that is unpacked
+    with zipfile.ZipFile(path, "w") as file:
+        for number in range(9):
+            file.writestr(f"{number}.lua", "x" * 200)
+    monkeypatch.setattr(sources, "ARCHIVE_LIMIT", 1000)
+    with pytest.raises(textfiles.CorpusError, match="5.lua, which unpacks"):
+        members(path)
+
+
+def test_a_damaged_or_locked_archive_is_one_sentence(tmp_path):
+    path = tmp_path / "bad.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a.lua", "local x = 1\n" * 99)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1:])
+        try:
+            assert b"".join(data for _, data in members(path)) in (b"local x = 1\n" * 99, b"")
+        except textfiles.CorpusError as error:
+            assert "bad.whl" in str(error)
+
+
+PACKERS = {"gz": gzip.compress, "xz": lzma.compress, "zst": zstandard.compress}
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+def test_packed_text_that_is_a_bomb_or_cut_off_is_refused(tmp_path, monkeypatch, kind):
+    path = tmp_path / f"lua.jsonl.{kind}"
+    path.write_bytes(PACKERS[kind](b'{"text": "' + b"a" * 10**7 + b'"}'))
+    assert len(textfiles.read(path)[0]) == 10**7
+    monkeypatch.setattr(textfiles, "UNPACKED", 10**5)
+    monkeypatch.setattr(textfiles, "RATIO", 20)
+    with pytest.raises(textfiles.CorpusError, match=f"{path.name} unpacks to more than [0-9,]+ bytes, which no text"):
+        textfiles.read(path)
+    rows = [json.dumps({"text": str(hash(str(n)))}).encode() + b"\n" for n in range(100)]
+    packed = [PACKERS[kind](b"".join(rows[:50])), PACKERS[kind](b"".join(rows[50:]))]
+    path.write_bytes(b"".join(packed))
+    assert len(textfiles.read(path)) == 100  # of both parts
+    for cut in (1, 9, len(packed[1]) // 2):
+        path.write_bytes(b"".join(packed)[:-cut])
+        with pytest.raises(textfiles.CorpusError, match="cannot be unpacked"):
+            textfiles.read(path)
+
+
+def test_parquet_that_is_a_bomb_is_refused(tmp_path, monkeypatch):
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "lua.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a" * 10**4] * 5000}), path)  # 50 MB in some kilobytes
+    assert path.stat().st_size < 10**5 and len(textfiles.read(path)) == 5000
+    monkeypatch.setattr(textfiles, "UNPACKED", 10**6)
+    with pytest.raises(textfiles.CorpusError, match="lua.parquet unpacks to more than 200 times its size"):
+        textfiles.read(path)
+
+
+# The network -------------------------------------------------------------------------------------------------------
+
+def test_nothing_between_own_texts_and_features_reaches_the_network(built, tmp_path, monkeypatch):
+    calls = []
+
+    def refuse(*arguments, **_):
+        calls.append(arguments)
+        raise OSError("the network is shut")
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    for name in ("getaddrinfo", "create_connection", "gethostbyname"):
+        monkeypatch.setattr(socket, name, refuse)
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    config = replace(CONFIG, folder=str(built / "text"))
+    made = store.make(tmp_path, "corpora", lambda folder: corpora.build(config, folder, tmp_path),
+                      config=[config, sources.fingerprint(config)])
+    corpus = corpora.load(made.folder)
+    model = lm.build(MODEL, len(corpus.tokenizer), 16)
+    lm.save(model, corpus.tokenizer, tmp_path / "model")
+    one = sae.load(built / "sae")
+    tokens = lm.torch.from_numpy(corpus.blocks("lua", "train")[:2].astype(np.int64))
+    one.encode(lm.activations(lm.load(tmp_path / "model"), tokens).flatten(0, 1))
+    lm.bridge(tmp_path / "model")
+    assert calls == []
+    with pytest.raises(textfiles.CorpusError, match="Could not read the data set"):  # one of the named downloads
+        sources.documents("lua", replace(config, source="hub", folder=""), tmp_path)
+    assert calls
