@@ -290,6 +290,8 @@ def oracle(_, body):
     if "Excerpt" in user:
         return completion(next(line for line in user.split("\n") if line.endswith("\t9")).split("\t")[0])
     wanted = system.split("responds to: ")[1].split("\n")[0]
+    if "numbered excerpts" in system:
+        return completion(str([int(wanted in line) for line in user.split("\n")]))
     return completion("\n".join(f"{number}: {9 if text == wanted else 0}" for number, text in
                                 (line.split(": ") for line in user.split("\n"))))
 
@@ -304,9 +306,10 @@ def test_a_perfect_explainer_scores_one_and_shuffled_nothing(serve, small_run, c
     found = explainers.asked(small_run, frames, config)["lua"]
     assert found["explanation"].tolist() == ["t7", "t3"] and set(found["explainer"]) == {"tiny"}
     assert np.allclose(found["simulation"], 1) and np.allclose(found["detection"], 1)
-    assert (found["simulation_shuffled"] < 0.3).all()
+    assert (found["simulation_shuffled"] < 0.3).all() and (found["detection_shuffled"] < 0.9).all()
     first, asked = capsys.readouterr().out, len(server.requests)
-    assert first.count("requests") == 1  # one estimate, before anything is sent
+    assert first.count("requests") == 1  # one estimate, before anything is sent, and not too low
+    assert int(first.split("tiny: ")[1].split(" requests")[0].replace(",", "")) >= asked
     again = explainers.asked(small_run, frames, config)["lua"]
     assert again.equals(found) and len(server.requests) == asked
     assert "tiny: 0 requests" in capsys.readouterr().out
@@ -320,6 +323,54 @@ def test_refusals_leave_a_feature_without_a_score(serve, small_run):
     _, config, _ = serve(lambda *_: completion(None, refusal="I cannot"))
     found = explainers.asked(small_run, {"lua": pd.DataFrame(dict(feature=[0, 1]))}, config)["lua"]
     assert found["simulation"].isna().all() and (found["explanation"] == "").all()
+
+
+@pytest.mark.parametrize("answer, detected", [
+    ("[{}]", True), ("Here you are: [{}].", True), ("[{}, 1]", False), ("{}", False), ("[{}] or [{}]", False),
+    ("[{}", False), ("[{}, 2]", False), (None, False)])
+def test_a_detection_that_cannot_be_read_leaves_no_score(serve, small_run, answer, detected):
+    import pandas as pd
+
+    from unifeat import explainers
+
+    def script(number, body):
+        said = oracle(number, body)
+        if "numbered excerpts" not in body["messages"][0]["content"]:
+            return said
+        if answer is None:
+            return completion(None, refusal="I would rather not")
+        return completion(answer.replace("{}", said["choices"][0]["message"]["content"].strip("[]")))
+
+    _, config, _ = serve(script)
+    found = explainers.asked(small_run, {"lua": pd.DataFrame(dict(feature=[0, 1]))}, config)["lua"]
+    assert np.allclose(found["simulation"], 1)  # the other score does not suffer
+    assert np.allclose(found["detection"], 1) if detected else found["detection"].isna().all()
+
+
+def test_excerpts_of_a_detection_are_mixed_and_held_out(serve, small_run):
+    import pandas as pd
+
+    from unifeat import explainers, interp
+
+    server, config, _ = serve(oracle)
+    explainers.asked(small_run, {"lua": pd.DataFrame(dict(feature=[1]))}, config)
+    asked = [body["messages"][1]["content"].split("\n") for body, _ in server.requests
+             if "numbered excerpts" in body["messages"][0]["content"]]
+    probe = small_run.probe
+    held = ~interp.halves(probe["document"], probe["domain"])
+    texts = {"".join(f"t{i}" for i in row) for row in probe["blocks"][np.unique(probe["block"][held])]}
+    lines = [line.split(": ") for one in asked for line in one]
+    assert {text for _, text in lines} == texts and all(len(one) <= 5 for one in asked)
+    truth = ["t3" in text for _, text in lines]
+    assert truth != sorted(truth, reverse=True) and [number for number, _ in lines][:2] == ["1", "2"]
+
+
+@pytest.mark.parametrize("text, said", [("[1, 0]", [True, False]), ("[ 1,0 ]", [True, False]), ("[1 0]", None),
+                                        ("[1.0, 0]", None), ("[true, false]", None), ("[]", None), ("[1, 0], []", None),
+                                        ("10", None), ("[[1, 0]]", [True, False]), ("", None), ("[1]", None)])
+def test_detections_are_read_strictly(text, said):
+    found = prompts.read_detection(llm.Reply(text), 2)
+    assert found is None if said is None else found.tolist() == said
 
 
 def test_an_unknown_explainer_is_named(monkeypatch):

@@ -11,8 +11,11 @@ from unifeat.explanations import WINDOW
 from unifeat.profiles import MODELS
 from unifeat.stages import Run
 
-EXPLAINING = dict(temperature=0, max_tokens=60)  # options of the two kinds of request
+EXPLAINING = dict(temperature=0, max_tokens=60)  # options of the three kinds of request
 SIMULATING = dict(temperature=0, max_tokens=8 * WINDOW, logprobs=True, top_logprobs=10)
+DETECTING = dict(temperature=0, max_tokens=40)
+EXCERPTS = 5  # of a request for detection, as published
+DETECTED = 10  # held-out windows where the feature fires, and as many where it does not
 
 
 def explained(run: Run, explainer: str = "lexical") -> dict[str, pd.DataFrame]:
@@ -41,12 +44,14 @@ def asked(run: Run, frames: dict, config: llm.Settings, count: int = 0) -> dict[
     jobs = {name: _jobs(run, name, frames[name][frames[name]["feature"].isin(wanted[name])]) for name in frames}
     cache = run.root / "llm"
     llm.announce([cost for job in jobs.values() for cost in _costs(job, config, cache)], config)
-    return {name: _asked(job, config, cache, run.profile.probe.seed if name == "lua" else None)
-            for name, job in jobs.items()}
+    return {name: _asked(job, config, cache) for name, job in jobs.items()}
 
 
 def _jobs(run, name, frame) -> dict:
-    """What is to be asked about the features of `frame`: prompts for explanations, and held-out windows."""
+    """What is to be asked about the features of `frame`: prompts for explanations, and held-out windows.
+
+    other: whose explanation stands in for each feature's own in the shuffled control, of Lua only.
+    """
     f = sparse.csc_matrix(explanations.activations(run, name))[:, frame["feature"].to_numpy()]
     probe, window, rng = run.probe, explanations.windows(run), np.random.default_rng(run.profile.probe.seed)
     learning = interp.halves(probe["document"], probe["domain"])
@@ -54,50 +59,67 @@ def _jobs(run, name, frame) -> dict:
              probe["blocks"][probe["block"], probe["position"]]]
     shown = [_contexts(f[:, j], learning, window, 8, 0, rng) for j in range(f.shape[1])]
     held = [_contexts(f[:, j], ~learning, window, 4, 4, rng) for j in range(f.shape[1])]
-    return dict(frame=frame, explain=[prompts.explain([([words[i] for i in rows], v) for rows, v in one])
-                                      for one in shown],
-                held=[[([words[i] for i in rows], v) for rows, v in one] for one in held])
+    mixed = [_contexts(f[:, j], ~learning, window, DETECTED, DETECTED, rng) for j in range(f.shape[1])]
+    mixed = [[one[k] for k in rng.permutation(len(one))] for one in mixed]  # the order must not give the answer away
+    explain, held, mixed = ([[([words[i] for i in rows], v) for rows, v in one] for one in part]
+                            for part in (shown, held, mixed))
+    other = explanations.derangement(len(frame), run.profile.probe.seed) if name == "lua" else None
+    return dict(frame=frame, other=other, explain=[prompts.explain(one) for one in explain], simulate=held,
+                detect=[[one[k:k + EXCERPTS] for k in range(0, len(one), EXCERPTS)] for one in mixed])
+
+
+def _simulations(texts, job) -> list[list]:
+    """Per feature, the prompts of its simulation; none where there is no explanation."""
+    return [[prompts.simulate(text, words) for words, _ in one] if text else []
+            for text, one in zip(texts, job["simulate"], strict=True)]
+
+
+def _detections(texts, job) -> list[list]:
+    return [[prompts.detect(text, [words for words, _ in part]) for part in one] if text else []
+            for text, one in zip(texts, job["detect"], strict=True)]
 
 
 def _costs(job, config, cache) -> list[dict]:
-    """Estimates of both steps; a simulation's explanation is not known yet unless it is in the cache."""
+    """Estimates of the three steps; an explanation to be scored is not known yet unless it is in the cache."""
     texts = [prompts.read_explanation(reply) if reply else "x" * 240 for reply in
              (llm.lookup(prompt, EXPLAINING, config, cache) for prompt in job["explain"])]
-    simulate = [prompts.simulate(text, words) for text, one in zip(texts, job["held"], strict=True) if text
-                for words, _ in one]
+    told = [texts] if job["other"] is None else [texts, [texts[j] for j in job["other"]]]
     return [llm.estimate(job["explain"], EXPLAINING, config, cache),
-            llm.estimate(simulate, SIMULATING, config, cache)]
+            *(llm.estimate(sum(_simulations(one, job), []), SIMULATING, config, cache) for one in told),
+            *(llm.estimate(sum(_detections(one, job), []), DETECTING, config, cache) for one in told)]
 
 
-def _asked(job, config, cache, seed) -> pd.DataFrame:
+def _asked(job, config, cache) -> pd.DataFrame:
     texts = [prompts.read_explanation(reply) for reply in
              llm.ask(job["explain"], config, cache, announced=True, **EXPLAINING)]
-    found = _simulated(texts, job["held"], config, cache)
-    if seed is not None:
-        other = [texts[j] for j in explanations.derangement(len(texts), seed)]
-        found |= {f"{key}_shuffled": value for key, value in _simulated(other, job["held"], config, cache).items()}
+    found = _scores(texts, job, config, cache)
+    if job["other"] is not None:
+        other = _scores([texts[j] for j in job["other"]], job, config, cache)
+        found |= {f"{key}_shuffled": value for key, value in other.items()}
     return job["frame"].assign(explainer=config.model, explanation=texts, **found)
 
 
-def _simulated(texts, held, config, cache) -> dict[str, np.ndarray]:
-    """Both scores from simulations of held-out windows; a refused or unreadable one gives NaN.
-
-    A window is said to be active where a simulated value is at least 0.5 on the scale of 0 to 9.
-    """
-    at = [(j, k) for j, text in enumerate(texts) if text for k in range(len(held[j]))]
-    replies = llm.ask([prompts.simulate(texts[j], held[j][k][0]) for j, k in at], config, cache, announced=True,
-                      **SIMULATING)
-    said = {(j, k): prompts.read_simulation(reply, len(held[j][k][0]))
-            for (j, k), reply in zip(at, replies, strict=True)}
+def _scores(texts, job, config, cache) -> dict[str, np.ndarray]:
+    """Simulation and detection scores (features,) on held-out windows; NaN where an answer is refused or unreadable."""
     simulation, detection = np.full(len(texts), np.nan), np.full(len(texts), np.nan)
-    for j, contexts in enumerate(held):
-        parts = [said.get((j, k)) for k in range(len(contexts))]
-        if parts and all(part is not None for part in parts):
-            p, true = np.concatenate(parts)[:, None], np.concatenate([v for _, v in contexts])[:, None]
-            window = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-            simulation[j] = interp.simulation(true, p)[0]
-            detection[j] = interp.detection(sparse.csr_matrix(true), sparse.csr_matrix(p >= 0.5), window)[0]
+    for j, replies in enumerate(_replies(_simulations(texts, job), config, cache, SIMULATING)):
+        contexts = job["simulate"][j]
+        said = [prompts.read_simulation(*one) for one in zip(replies, (len(v) for _, v in contexts), strict=False)]
+        if said and all(part is not None for part in said):
+            true = np.concatenate([v for _, v in contexts])[:, None]
+            simulation[j] = interp.simulation(true, np.concatenate(said)[:, None])[0]
+    for j, replies in enumerate(_replies(_detections(texts, job), config, cache, DETECTING)):
+        said = [prompts.read_detection(*one) for one in zip(replies, map(len, job["detect"][j]), strict=False)]
+        if said and all(part is not None for part in said):
+            true = np.array([[v.max()] for part in job["detect"][j] for _, v in part])
+            detection[j] = interp.detection(true, np.concatenate(said)[:, None], np.arange(len(true)))[0]
     return dict(simulation=simulation, detection=detection)
+
+
+def _replies(asked: list[list], config, cache, options) -> list[list]:
+    """Replies to the prompts of each feature, all asked at once."""
+    replies = iter(llm.ask(sum(asked, []), config, cache, announced=True, **options))
+    return [[next(replies) for _ in one] for one in asked]
 
 
 def _contexts(column, half, window, strong: int, other: int, rng) -> list[tuple[np.ndarray, np.ndarray]]:

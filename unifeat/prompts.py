@@ -1,11 +1,13 @@
-"""The `llm` explainer: prompts for explaining a feature and for simulating it, and how answers are read.
+"""The `llm` explainer: prompts for explaining, simulating and detecting a feature, and how answers are read.
 
-The protocol is that of Bills et al. 2023, "Language models can explain neurons in language models": the explainer sees
-contexts with activations on a scale of 0 to 9, the simulator sees the explanation and bare tokens, and a token's
-simulated activation is the expected digit. The words are ours. Contexts come from quantiles of activation, the
-strongest one always among them.
+Explaining and simulating follow Bills et al. 2023, "Language models can explain neurons in language models": the
+explainer sees contexts with activations on a scale of 0 to 9, the simulator sees the explanation and bare tokens, and a
+token's simulated activation is the expected digit. Detecting follows Paulo et al. 2024 (arXiv 2410.13928): the model
+sees the explanation and numbered excerpts, and answers with a list of 0 and 1. The words are ours. Contexts come from
+quantiles of activation, the strongest one always among them.
 """
 
+import json
 import math
 import re
 
@@ -21,6 +23,9 @@ EXPLAIN = ("You study one feature of a small language model that reads English, 
 SIMULATE = ("A feature of a small language model responds to: {explanation}\nBelow are numbered tokens of an excerpt, "
             "read from left to right. For each say how strongly the feature responds, as one digit from 0 (silent, the "
             "usual case) to 9. Answer with one line per token, `number: digit`, and nothing else.")
+DETECT = ("A feature of a small language model responds to: {explanation}\nBelow are {count} numbered excerpts. For "
+          "each say whether the feature responds anywhere in it: 1 if it does, 0 if not. Answer with one list of "
+          "{count} digits in the order of the excerpts, such as [0, 1, 0], and nothing else.")
 
 
 def digits(activations: np.ndarray, peak: float) -> np.ndarray:
@@ -61,6 +66,13 @@ def simulate(explanation: str, tokens: list[str]) -> list[dict]:
             dict(role="user", content="\n".join(lines))]
 
 
+def detect(explanation: str, excerpts: list[list[str]]) -> list[dict]:
+    """Chat messages that ask in which of the excerpts (token texts) the feature responds."""
+    lines = [f"{number}: {_visible(''.join(tokens))}" for number, tokens in enumerate(excerpts, 1)]
+    return [dict(role="system", content=DETECT.format(explanation=explanation, count=len(excerpts))),
+            dict(role="user", content="\n".join(lines))]
+
+
 def read_explanation(reply: Reply) -> str:
     """The phrase of a reply, on one line; "" for a refusal."""
     return "" if reply.refused else " ".join(reply.text.split()).strip("\"' ")[:400]
@@ -88,6 +100,19 @@ def read_simulation(reply: Reply, count: int) -> np.ndarray | None:
             if token.strip() == line[2] and (value := expected(offered)) is not None:
                 out[number] = value
     return out if 2 * len(seen) >= count else None
+
+
+def read_detection(reply: Reply, count: int) -> np.ndarray | None:
+    """Answers (count,) as bool, or None unless the reply holds exactly one list, of `count` digits 0 or 1.
+
+    >>> read_detection(Reply("[1, 0, 1]"), 3).tolist(), read_detection(Reply("[1, 0]"), 3)
+    ([True, False, True], None)
+    """
+    found = re.findall(r"\[[^\[\]]*\]", reply.text)
+    if reply.refused or len(found) != 1 or not re.fullmatch(r"\[\s*[01](\s*,\s*[01])*\s*\]", found[0]):
+        return None
+    said = np.array(json.loads(found[0]), dtype=bool)
+    return said if len(said) == count else None
 
 
 def expected(offered: dict[str, float]) -> float | None:
