@@ -144,13 +144,20 @@ def test_malformed_answers_are_retried_then_named(serve, tmp_path, body):
 
 
 @pytest.mark.parametrize("status, words", [(401, "does not accept OPENAI_API_KEY"), (404, "knows no model 'tiny'"),
-                                           (403, "does not allow"), (400, "rejects the request")])
+                                           (403, "does not allow"), (400, "rejects the request .status 400.: bad key")])
 def test_permanent_errors_are_not_retried(serve, tmp_path, status, words):
     server, config, _ = serve(lambda *_: (status, {}, json.dumps(dict(error=dict(message=f"bad key {KEY}")))),
                               concurrency=1)
     with pytest.raises(llm.LlmError, match=words) as caught:
         llm.ask(ask_for("a", "b", "c"), config, tmp_path)
     assert len(server.requests) == 1 and KEY not in str(caught.value)
+
+
+def test_an_endpoint_that_rejects_log_probabilities_is_asked_without(serve, tmp_path):
+    server, config, waits = serve(lambda _, body: (400, {}, "{}") if "logprobs" in body or "top_logprobs" in body
+                                  else completion("x"))
+    assert llm.ask(ask_for("a"), config, tmp_path, logprobs=True, top_logprobs=3, temperature=0)[0].text == "x"
+    assert len(server.requests) == 2 and server.requests[1][0]["temperature"] == 0 and not waits
 
 
 def test_a_refusal_is_kept_as_one(serve, tmp_path):

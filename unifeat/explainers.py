@@ -44,7 +44,12 @@ def asked(run: Run, frames: dict, config: llm.Settings, count: int = 0) -> dict[
     jobs = {name: _jobs(run, name, frames[name][frames[name]["feature"].isin(wanted[name])]) for name in frames}
     cache = run.root / "llm"
     llm.announce([cost for job in jobs.values() for cost in _costs(job, config, cache)], config)
-    return {name: _asked(job, config, cache) for name, job in jobs.items()}
+    found = {name: _asked(job, config, cache) for name, job in jobs.items()}
+    texts, simulation, detection = (pd.concat([frame[column] for frame in found.values()]) for column in
+                                    ("explanation", "simulation", "detection"))
+    print(f"{config.model}: of {len(texts)} features {sum(texts != '')} are explained, {simulation.count()} have a "
+          f"simulation score and {detection.count()} a detection score; other answers were refused or unreadable.")
+    return found
 
 
 def _jobs(run, name, frame) -> dict:

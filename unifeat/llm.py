@@ -168,13 +168,13 @@ def _answer(client, prompt, config, cache, options, stop) -> Reply | None:
     """One reply, with retries; written to the cache as soon as it is there."""
     import openai
 
-    reason = ""
+    reason, sent = "", dict(options)
     for attempt in range(config.attempts):
         if stop.is_set():
             return None
         wait = config.pause * 2**attempt * (1 + 0.25 * random.random())  # apart from the others that failed with us
         try:
-            reply = _parse(client.chat.completions.create(model=config.model, messages=prompt, **options))
+            reply = _parse(client.chat.completions.create(model=config.model, messages=prompt, **sent))
             store.write_text(cached(prompt, options, config, cache), json.dumps(
                 dict(model=config.model, text=reply.text, refused=reply.refused, finish=reply.finish,
                      tokens=reply.tokens)) + "\n")
@@ -184,8 +184,12 @@ def _answer(client, prompt, config, cache, options, stop) -> Reply | None:
         except openai.APIConnectionError:
             reason = "cannot be reached"
         except openai.APIStatusError as error:
+            if error.status_code in (400, 422) and sent.pop("logprobs", None):
+                sent.pop("top_logprobs", None)  # not every endpoint knows them, and answers do without
+                reason = "rejects the request"
+                continue
             if error.status_code in PERMANENT:
-                raise LlmError(_refusal(error.status_code, config)) from None
+                raise LlmError(_refusal(error, config)) from None
             reason = f"answers with status {error.status_code}"
             wait = max(wait, _seconds(error.response.headers.get("retry-after")))
         except (openai.APIError, ValueError, TypeError, AttributeError, KeyError, IndexError):
@@ -195,10 +199,17 @@ def _answer(client, prompt, config, cache, options, stop) -> Reply | None:
     raise LlmError(f"The endpoint {_place(config)} {reason}, {config.attempts} times in a row.")
 
 
-def _refusal(status: int, config: Settings) -> str:
+def _refusal(error, config: Settings) -> str:
+    """Why nothing will come, in the endpoint's words where ours say little, and never with the key in them."""
+    status, body = error.status_code, error.body if isinstance(error.body, dict) else {}
+    said = " ".join(str(body.get("message") or body.get("detail") or "").split())
+    if key := os.environ.get("OPENAI_API_KEY"):
+        said = said.replace(key, "...")
+    said = said[:200].rstrip(".")
     causes = {401: "does not accept OPENAI_API_KEY", 403: "does not allow this key to use the model",
               404: f"knows no model {config.model!r} (or no chat completions at this address)"}
-    return f"The endpoint {_place(config)} {causes.get(status, 'rejects the request')} (status {status})."
+    return f"The endpoint {_place(config)} {causes.get(status, 'rejects the request')} (status {status})" + (
+        f": {said}." if said and status not in causes else ".")
 
 
 def _place(config: Settings) -> str:
