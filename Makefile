@@ -26,7 +26,7 @@ STATE := { pwd; cat requirements.lock; }
 export GOMP_SPINCOUNT ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help env lock figures controls verify gc test lint unit soak nbval lab notebooks docs clean install
+.PHONY: help env lock figures controls explorer verify gc test lint unit soak nbval lab notebooks docs clean install
 .NOTPARALLEL:
 
 help: ## This list |
@@ -75,6 +75,9 @@ figures: env ## Run the notebooks and regenerate every figure | 20-30 min | 1 GB
 
 controls: env ## Run the notebook of controls, which trains SAEs of its own | not timed | 1 GB
 	@"$(BIN)/python" -m unifeat controls --profile "$(PROFILE)" --corpora "$(CORPORA)"
+
+explorer: env ## The offline page of all features alone, from the store | 1 min | 10 MB
+	@"$(BIN)/python" -m unifeat explorer --profile "$(PROFILE)" --corpora "$(CORPORA)"
 
 verify: env ## Read every byte of the store of results and name what is damaged | 1 s per GB |
 	@"$(BIN)/python" -m unifeat verify

@@ -8,10 +8,12 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
 from unifeat import explorer, featureview
+from unifeat.errors import UnifeatError
 from unifeat.stages import Comparison
 
 EVIL = "<script>document.title='owned'</script>"
@@ -28,11 +30,11 @@ def fake(count=12):
         others = [m for m in ("base", "lua", "stories", "merged") if m != name]
         models[name] = dict(seed=seed % 2, live=count + (name == "base"), features=[dict(
             id=10 * j, max=2.5, fires=j + 1, density=[0.1, 0.01, 0.0, 0.001 * j], at=[0, 48, 60], peak=[3, 4, 5],
-            tops=1, shade=["0z5" * explorer.WIDTH] * 4, up=[1, 2], down=[5, 6], text=EVIL if j == 3 else f"word {j}",
-            sim=None if j == 5 else j / count, det=0.5,
+            tops=1, shade=["0z5" * explorer.WIDTH] * 4, up=[1, 2], down=[5, 6],
+            told=[["lexical", EVIL if j == 3 else f"word {j}", None if j == 5 else j / count, 0.5]],
             match={m: [10 * j, 0.9 - 0.05 * j, int(j < 3), "0z5az0", 1.5] for m in others} | dict(twin=[7, 0.5, 0]))
             for j in range(count)])
-    return dict(profile="smoke", source="embedded", tau=0.8, explainer="lexical", vocab=VOCAB, width=explorer.WIDTH,
+    return dict(profile="smoke", source="embedded", tau=0.8, vocab=VOCAB, width=explorer.WIDTH,
                 context=48, domains=["english", "python", "stories", "lua"], block_domain="0123", models=models,
                 blocks=base64.b64encode(blocks.tobytes()).decode())
 
@@ -94,12 +96,37 @@ def test_logit_effect_is_what_the_model_does_with_the_decoder_row():
         assert down[row].tolist() == logits.argsort()[:explorer.TOKENS].tolist()
 
 
-def test_too_large_a_page_is_refused(monkeypatch, tmp_path):
+def test_a_page_that_is_too_large_leaves_out_the_weakest_contexts_and_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(explorer, "data", lambda run: fake())
     run = SimpleNamespace(profile=SimpleNamespace(name="smoke"))
-    with pytest.raises(ValueError, match="more than 0.0 MB; lower explorer.MOST"):
+    whole = explorer.write(run, tmp_path / "x.html")
+    size = (tmp_path / "x.html").stat().st_size
+    assert whole == f"{tmp_path / 'x.html'}, {size / 1e6:.0f} MB"
+    said = explorer.write(run, tmp_path / "x.html", limit=size - 1)
+    assert said.endswith(", 2 instead of 6 contexts per feature to stay under 0 MB")
+    inner = (tmp_path / "x.html").read_text().split('id="data">')[1].split("</script>")[0]
+    feature = json.loads(inner)["models"]["lua"]["features"][4]
+    assert feature["at"] == [0, 48] and feature["peak"] == [3, 4] and feature["tops"] == 1
+    assert feature["shade"] == [("0z5" * explorer.WIDTH)[:2 * explorer.WIDTH]] * 4
+    (tmp_path / "x.html").unlink()
+    with pytest.raises(UnifeatError, match="even with one context per feature, more than 0.0 MB; lower MOST"):
         explorer.write(run, tmp_path / "x.html", limit=1000)
     assert not (tmp_path / "x.html").exists()
+
+
+def answers(**columns):
+    frame = dict(feature=[0, 40], explainer="a-model", explanation=["said & done", ""], simulation=[0.25, np.nan],
+                 detection=[np.nan, np.nan])
+    return {"lua": pd.DataFrame(frame | columns)}
+
+
+def test_explanations_of_a_language_model_stand_before_the_lexical_ones():
+    found = explorer.told(fake(), answers())["models"]
+    told = {f["id"]: f["told"] for f in found["lua"]["features"]}
+    assert told[0] == [["a-model", "said & done", 0.25, None], ["lexical", "word 0", 0.0, 0.5]]
+    assert told[40] == [["a-model", "", None, None], ["lexical", "word 4", 4 / 12, 0.5]]
+    assert told[10] == [["lexical", "word 1", 1 / 12, 0.5]] and found["base"] == fake()["models"]["base"]
+    assert explorer.told(fake(), answers(explainer="lexical")) == fake() == explorer.told(fake(), {})
 
 
 # In a notebook ---------------------------------------------------------------------------------------------------
@@ -116,6 +143,15 @@ def test_a_view_escapes_and_shades():
     assert html.count("<div") == html.count("</div>") and html.count("<span") == html.count("</span>")
 
 
+def test_a_view_names_the_explainers():
+    found = explorer.told(fake(), answers()) | dict(tokens=np.frombuffer(base64.b64decode(fake()["blocks"]), "<u2"))
+    assert str(featureview._view(found, "lua/0")) == "lua/0: said & done (a-model: simulation 0.25)"
+    html = featureview._view(found, "lua/40")._repr_html_()
+    assert "no explanation (a-model: no score)" in html
+    assert "word 4 (lexical: simulation 0.33, detection 0.50)" in html
+    assert "said &amp; done" in featureview._view(found, "lua/0")._repr_html_()
+
+
 def test_an_unknown_feature_is_named():
     with pytest.raises(ValueError, match=r"There is no feature 'lua/1'; name one as model/number, such as lua/0"):
         view("lua/1")
@@ -130,7 +166,8 @@ def test_browser_widgets_search_and_show(monkeypatch):
     browser = featureview.browser(object())
     box, bundle = browser.widgets, browser._repr_mimebundle_()
     assert {"text/html", "text/plain", "application/vnd.jupyter.widget-view+json"} <= set(bundle)
-    assert "feature #110" in bundle["text/html"] and bundle["text/plain"].startswith("lua/110: word 11 (simulation")
+    assert "feature #110" in bundle["text/html"]
+    assert bundle["text/plain"].startswith("lua/110: word 11 (lexical: simulation")
     (_, search), chosen, shown = box.children[0].children, box.children[1], box.children[2]
     assert len(chosen.options) == 12 and "feature #" in shown.value
     search.value = "word 7"
@@ -178,7 +215,7 @@ def chrome():
 @pytest.fixture
 def page(chrome, tmp_path):
     path = tmp_path / "explorer.html"
-    path.write_bytes(explorer.render(fake(200)))
+    path.write_bytes(explorer.render(explorer.told(fake(200), answers())))
     chrome.get("about:blank")
     chrome.get_log("browser")
     chrome.get(path.as_uri())
@@ -196,9 +233,19 @@ def text(page, selector):
     return page.execute_script("return document.querySelector(arguments[0]).textContent", selector)
 
 
+def choose(page, control, value):
+    page.execute_script("const s = document.getElementById(arguments[0]); s.value = arguments[1];"
+                        "s.dispatchEvent(new Event('change'))", control, value)
+
+
+def settle(page):
+    """Waits for what a changed address brings about: it is handled by the next event."""
+    page.execute_async_script("setTimeout(arguments[0], 60)")
+
+
 def follow(page, address):
-    """The address within the page; a hash is handled by the next event, which this waits for."""
-    page.execute_async_script("location.hash = arguments[0]; setTimeout(arguments[1], 60)", address)
+    page.execute_script("location.hash = arguments[0]", address)
+    settle(page)
 
 
 def test_it_loads_and_lists(page):
@@ -213,24 +260,74 @@ def test_search_sort_and_fate(page):
     find(page, "#search")[0].send_keys("word 17")
     assert [item.text.split("\n")[0] for item in find(page, "#list [data-key]")][:1] == ["#170"]
     find(page, "#reset")[0].click()
-    page.execute_script("const s = document.getElementById('sort'); s.value = 'simulation';"
-                        "s.dispatchEvent(new Event('change'))")
+    choose(page, "sort", "simulation")
     assert find(page, "#list [data-key]")[0].get_attribute("data-key") == "lua/1990"
-    page.execute_script("const s = document.getElementById('fate'); s.value = 'everywhere';"
-                        "s.dispatchEvent(new Event('change'))")
+    choose(page, "fate", "everywhere")
     assert len(find(page, "#list [data-key]")) == 3
+    choose(page, "model", "all")
+    assert "12 of 800 features of all models; 800 of 801 live features are on this page" in text(page, "#found")
+    choose(page, "fate", "from-lua")  # only the merge has Lua as a parent
+    assert {item.get_attribute("data-key") for item in find(page, "#list [data-key]")} == {
+        "merged/0", "merged/10", "merged/20"}
+    choose(page, "model", "base")  # which has no parents: the fate is dropped
+    assert "200 of 200 features of the Base model" in text(page, "#found")
+    assert page.execute_script("return [...document.getElementById('fate').options].map(o => o.value)") == [
+        "all", "child", "vanished", "everywhere", "to-lua", "to-stories"]
 
 
 def test_ribbon_to_list_to_feature_to_match(page):
     ribbon = find(page, ".ribbon[data-model=merged][data-fate=emerged]")[0]
     assert "197 features" in ribbon.get_attribute("aria-label")
     page.execute_script("arguments[0].dispatchEvent(new MouseEvent('click', {bubbles: true}))", ribbon)
+    settle(page)
     assert "197 of 200 features of the Merged model" in text(page, "#found")
     find(page, "#list [data-key]")[0].click()
+    settle(page)
     assert "Merged feature #" in text(page, "#page h2") and len(find(page, "#page .context")) == 3
     assert len(find(page, "#page .card svg")) == 3 and len(find(page, ".context .heat")) == 12
     find(page, "#page .card a")[0].click()
+    settle(page)
     assert text(page, "#page h2").startswith("Base feature #")
+    for title in ("Merged feature #", "Choose a feature"):  # Back finds the page and the list as they were
+        page.back()
+        settle(page)
+        assert text(page, "#page h2").startswith(title) and "197 of 200 features of the Merged" in text(page, "#found")
+
+
+def test_back_and_reload_keep_the_search(page):
+    find(page, "#search")[0].send_keys("word 17")
+    assert "of 200" in text(page, "#found")
+    before = text(page, "#found")
+    find(page, "#list [data-key]")[0].click()
+    settle(page)
+    follow(page, "base/0")
+    page.back()
+    settle(page)
+    assert text(page, "#found") == before and find(page, "#search")[0].get_attribute("value") == "word 17"
+    page.refresh()
+    assert text(page, "#found") == before and text(page, "#page h2") == "Lua feature #170"
+
+
+def test_both_explanations_are_shown_with_their_scores(page):
+    follow(page, "lua/0")
+    assert [item.text for item in find(page, "#page .told")] == [
+        "said & done (a-model: simulation 0.25, detection –)", "word 0 (lexical: simulation 0.00, detection 0.50)"]
+    follow(page, "lua/10")
+    assert [item.text for item in find(page, "#page .told")] == ["word 1 (lexical: simulation 0.01, detection 0.50)"]
+    find(page, "#search")[0].send_keys("said done")
+    assert [item.get_attribute("data-key") for item in find(page, "#list [data-key]")] == ["lua/0"]
+
+
+@pytest.mark.parametrize("address, found, title", [
+    ("lua/emerged", "197 of 200 features of the Lua model", "Choose a feature"),
+    ("all/everywhere", "12 of 800 features of all models", "Choose a feature"),
+    ("%", "200 of 200 features of the Lua model", "Choose a feature"),
+    ("merged/30", "200 of 200 features of the Merged model", "Merged feature #30")])
+def test_addresses(page, address, found, title):
+    start = page.current_url
+    page.get("about:blank")
+    page.get(f"{start}#{address}")
+    assert found in text(page, "#found") and text(page, "#page h2") == title
 
 
 def test_deep_link_and_copy(page):
@@ -248,7 +345,7 @@ def test_deep_link_and_copy(page):
 
 def test_text_of_the_corpora_is_text(page):
     follow(page, "lua/30")
-    assert text(page, "#explanation") == EVIL
+    assert text(page, ".told .what") == EVIL
     assert EVIL in text(page, ".heat") and EVIL in text(page, ".tokens") and page.title != "owned"
     assert page.execute_script("return document.querySelectorAll('#page script, #list script').length") == 0
 
@@ -259,7 +356,10 @@ def test_keys(page):
 
     def press(*keys):
         ActionChains(page).send_keys(*keys).perform()
-        page.execute_async_script("setTimeout(arguments[0], 60)")
+        settle(page)
+
+    def focus():
+        return page.execute_script("const e = document.activeElement; return e.dataset.key || e.id || e.tagName")
 
     press("j")
     first = text(page, "#page h2")
@@ -273,7 +373,15 @@ def test_keys(page):
     assert page.switch_to.active_element.get_attribute("data-key")
     page.execute_script("document.querySelector('.ribbon').focus()")
     press(Keys.ENTER)
-    assert "features of the Lua model" in text(page, "#found")
+    assert "3 of 200 features of the Lua model" in text(page, "#found") and focus() == "lua/0"
+    press(Keys.ARROW_DOWN)
+    assert focus() == "lua/10"
+    press(Keys.ENTER)
+    assert text(page, "#page h2") == "Lua feature #10" and focus() == "page"
+    press(Keys.ESCAPE)
+    assert focus() == "lua/10"
+    press(Keys.TAB)  # the list is one stop
+    assert focus() == "url"
 
 
 def test_light_and_dark_and_phone_width(page):
@@ -284,5 +392,33 @@ def test_light_and_dark_and_phone_width(page):
                                                                     mobile=True))
     follow(page, "base/0")
     assert page.execute_script("return document.documentElement.scrollWidth") <= 390
+    assert page.execute_script("return document.getElementById('flow').getBoundingClientRect().right") <= 390
     page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     page.execute_script("localStorage.clear()")
+
+
+LUMINANCE = """
+const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+const value = (...layers) => {
+  for (const layer of layers) { canvas.fillStyle = layer; canvas.fillRect(0, 0, 1, 1); }
+  const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(v => v / 255)
+    .map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+  return .2126 * r + .7152 * g + .0722 * b + .05;
+};
+const color = node => getComputedStyle(node).backgroundColor;
+return [...document.querySelectorAll(".heat span, .who, .soft, .key, .tag")].map(node => {
+  const box = node.closest(".card, #list [aria-current=true]") || node;
+  const below = [color(document.body), color(box), color(node)], a = value(...below);
+  const b = value(...below, getComputedStyle(node).color);
+  return Math.max(a / b, b / a);
+});
+"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_keeps_the_contrast_of_wcag_aa(page, theme):
+    page.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
+    for model in ("base", "lua", "stories", "merged"):
+        follow(page, f"{model}/10")
+        found = page.execute_script(LUMINANCE)
+        assert len(found) > 200 and min(found) >= 4.5

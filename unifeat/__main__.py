@@ -1,7 +1,7 @@
 """`python -m unifeat figures` and `controls` run the notebooks; `strip` refreshes the committed ones.
 
-`verify` and `gc` look after the store of results.
-`export` writes a finished run's models and SAEs for other libraries, `push` sends such a folder to the hub.
+`explorer` writes its page alone, `verify` and `gc` look after the store of results, `export` writes a finished run's
+models and SAEs for other libraries, `push` sends such a folder to the hub.
 """
 
 import argparse
@@ -67,6 +67,8 @@ def _run(options: argparse.Namespace) -> int:
             return strip(options.profile)
         case "verify":
             return upkeep.verify(paths.store())
+        case "explorer":
+            return explore(options.profile, options.corpora)
         case "export":
             return export(options)
         case "push":
@@ -95,7 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--from", dest="start", default="", metavar="NN", help="first notebook to run")
     more = commands.add_parser("controls", help="execute the notebook of controls, which trains SAEs of its own")
     out = commands.add_parser("export", help="a finished run's model or its SAEs, in another library's layout")
-    for command in (run, more, out):
+    page = commands.add_parser("explorer", help="write the offline page of all features, and nothing else")
+    for command in (run, more, out, page):
         command.add_argument("--profile", default="laptop", help="smoke, laptop (default), paper, or a .toml file")
         command.add_argument("--corpora", default="", help="embedded, hub, files, or a folder of yours")
     clean = commands.add_parser("strip", help="copy executed notebooks over notebooks/, fit to commit")
@@ -136,6 +139,20 @@ def controls(profile: str, corpora: str) -> int:
     """
     notebooks = [path for path in runner.find_notebooks(paths.ROOT / "notebooks") if path.stem in LONG]
     return _execute(notebooks, profile, corpora, CONTROLS, {})
+
+
+def explore(profile: str, corpora: str) -> int:
+    """Write explorer.html of a run, from the store where its stages are there; a line says where and how large.
+
+    Raises:
+        UnifeatError: unknown profile, corpora or explainer, or a page that is too large.
+    """
+    from unifeat import explainers, explorer, stages  # with torch, which the other commands need not wait for
+
+    run = stages.open_run(profile, corpora)
+    frames = explainers.explained(run) if (os.environ.get("EXPLAINER") or "lexical") != "lexical" else None
+    print(explorer.write(run, run.figures / "explorer.html", frames))
+    return 0
 
 
 def _execute(notebooks: list[Path], profile: str, corpora: str, promised, tables, again: bool = False) -> int:

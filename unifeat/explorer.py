@@ -3,8 +3,9 @@
     explorer.write(run, run.figures / "explorer.html")
 
 Of each model the SAE that `explanations.seeds` names is shown. A feature comes with contexts, its best match in the
-other models and in a seed twin, density by domain, logit effect, explanation and scores. Activations are kept on a
-scale of 0 to LEVELS, relative to the feature's maximum over the probe.
+other models and in a seed twin, density by domain, logit effect, explanations and scores. Activations are kept on a
+scale of 0 to LEVELS, relative to the feature's maximum over the probe. A page above LIMIT is made smaller by leaving
+out contexts, the weakest of every feature first, and says so.
 """
 
 import base64
@@ -14,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from unifeat import corpora, explanations, features, interp, store
+from unifeat import corpora, explanations, features, interp, paths, store
+from unifeat.errors import UnifeatError
 from unifeat.profiles import DOMAINS, MODELS
 from unifeat.stages import Run
 
@@ -29,18 +31,49 @@ TOKENS = 8  # promoted and suppressed
 MOST = 2048  # features of a model; more are thinned out evenly over their density
 
 
-def write(run: Run, path: str | Path, limit: int = LIMIT) -> Path:
-    """Write the page for `run`; returns its path.
+def write(run: Run, path: str | Path, frames: dict | None = None, limit: int = LIMIT) -> str:
+    """Write the page for `run`; returns a line that says where it is, its size, and what was left out to keep it small.
+
+    frames: explanations to show before the lexical ones, as `explainers.explained` gives them.
 
     Raises:
-        ValueError: it would be larger than `limit` bytes.
+        UnifeatError: with one context per feature it would still be larger than `limit` bytes.
     """
-    page = render(data(run))
-    if len(page) > limit:
-        raise ValueError(f"The explorer of profile {run.profile.name} takes {len(page) / 1e6:.1f} MB, more than "
-                         f"{limit / 1e6:.1f} MB; lower explorer.MOST.")
+    found = told(data(run), frames or {})
+    for contexts in range(TOP + len(QUANTILES), 0, -1):
+        page = render(thinned(found, contexts))
+        if len(page) <= limit:
+            break
+    else:
+        raise UnifeatError(f"The explorer of profile {run.profile.name} takes {len(page) / 1e6:.1f} MB even with one "
+                           f"context per feature, more than {limit / 1e6:.1f} MB; lower MOST in unifeat/explorer.py.")
     store.write_bytes(Path(path), page)
-    return Path(path)
+    less = "" if contexts == TOP + len(QUANTILES) else (
+        f", {contexts} instead of {TOP + len(QUANTILES)} contexts per feature to stay under {limit / 1e6:.0f} MB")
+    return f"{paths.relative(Path(path))}, {len(page) / 1e6:.0f} MB{less}"
+
+
+def told(found: dict, frames: dict) -> dict:
+    """The data with the explanations of `frames` ({model: frame}) before the lexical ones of the same features."""
+    models = {}
+    for name, model in found["models"].items():
+        rows = {}
+        if name in frames and (frames[name]["explainer"] != "lexical").any():
+            rows = {row.feature: [row.explainer, row.explanation, _number(row.simulation), _number(row.detection)]
+                    for row in frames[name].itertuples()}
+        models[name] = model | dict(features=[f | dict(told=[rows[f["id"]], *f["told"]]) if f["id"] in rows else f
+                                              for f in model["features"]])
+    return found | dict(models=models)
+
+
+def thinned(found: dict, contexts: int) -> dict:
+    """The data with at most `contexts` of each feature; they stand strongest first."""
+    def short(f):
+        return f | dict(at=f["at"][:contexts], peak=f["peak"][:contexts], tops=min(f["tops"], contexts),
+                        shade=[one[:contexts * found["width"]] for one in f["shade"]])
+
+    return found | dict(models={name: model | dict(features=[short(f) for f in model["features"]])
+                                for name, model in found["models"].items()})
 
 
 def render(found: dict) -> bytes:
@@ -74,19 +107,19 @@ def _collect(run: Run) -> dict:
     models = {}
     for name in MODELS:
         promoted, suppressed = _effects(run, name, ids[name])
-        told = explanations.lexical(run, name).set_index("feature")
+        lexical = explanations.lexical(run, name).set_index("feature")
         rows = [_row(j, name, columns, peaks, matches[name], probe, at, domain_tokens) for j in ids[name]]
         for row, up, down in zip(rows, promoted.tolist(), suppressed.tolist(), strict=True):
-            words = told.loc[row["id"]]
-            row |= dict(up=up, down=down, text=words["explanation"], sim=_number(words["simulation"]),
-                        det=_number(words["detection"]))
+            words = lexical.loc[row["id"]]
+            row |= dict(up=up, down=down, told=[["lexical", words["explanation"], _number(words["simulation"]),
+                                                 _number(words["detection"])]])
         models[name] = dict(seed=seeds[name], live=len(run.live(name, seeds[name])), features=rows)
     texts = [_visible(corpora.token_text(run.corpus.tokenizer, i)) for i in range(len(run.corpus.tokenizer))]
     block_domain = np.zeros(len(probe["blocks"]), dtype=int)
     block_domain[probe["block"]] = probe["domain"]
     return dict(profile=run.profile.name, source=run.profile.corpora.source, tau=run.profile.probe.tau,
-                explainer="lexical", domains=list(DOMAINS), width=WIDTH, context=int(probe["blocks"].shape[1]),
-                vocab=texts, block_domain="".join(map(str, block_domain)), models=models,
+                domains=list(DOMAINS), width=WIDTH, context=int(probe["blocks"].shape[1]), vocab=texts,
+                block_domain="".join(map(str, block_domain)), models=models,
                 blocks=base64.b64encode(probe["blocks"].astype("<u2").tobytes()).decode())
 
 

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from html import escape
 
-import numpy as np
-
 from unifeat import explorer, stages
 from unifeat.style import DOMAIN_NAMES, MODEL_COLORS, SHORT_NAMES
 
@@ -18,13 +16,13 @@ class FeatureView:
     data: dict
 
     @property
-    def scores(self) -> str:
-        found = [f"{name} {self.entry[key]:.2f}" for name, key in (("simulation", "sim"), ("detection", "det"))
-                 if self.entry[key] is not None]
-        return ", ".join(found) or "no score"
+    def told(self) -> list[str]:
+        """Each explanation with its explainer and scores, that of the run's explainer first."""
+        return [f"{text or 'no explanation'} ({explainer}: {_scores(*scores)})"
+                for explainer, text, *scores in self.entry["told"]]
 
     def __str__(self) -> str:
-        return f"{self.model}/{self.entry['id']}: {self.entry['text']} ({self.scores})"
+        return f"{self.model}/{self.entry['id']}: {self.told[0]}"
 
     __repr__ = __str__
 
@@ -38,8 +36,9 @@ class FeatureView:
         contexts = "".join(self._context(k, [self.model, *others]) for k in range(len(f["at"])))
         tokens = "".join(f"<div>{title}: {' '.join(self._code(t) for t in f[key])}</div>"
                          for title, key in (("promotes", "up"), ("suppresses", "down")))
-        facts = f"{self.scores}; fires on {f['fires']} tokens of the probe: {density}"
-        return (f"<div style='line-height:1.5'><b>{_name(self.model)} feature #{f['id']}</b>: {escape(str(f['text']))}"
+        facts = f"fires on {f['fires']} tokens of the probe: {density}"
+        told = "".join(f"<div>{escape(line)}</div>" for line in self.told)
+        return (f"<div style='line-height:1.5'><b>{_name(self.model)} feature #{f['id']}</b>{told}"
                 f"<div style='opacity:.75'>{facts}</div><table><tr>{matches}</tr></table>{contexts}{tokens}</div>")
 
     def _context(self, k: int, models: list[str]) -> str:
@@ -61,32 +60,37 @@ class FeatureView:
         return f"<code style='white-space:pre'>{escape(self.data['vocab'][token])}</code>"
 
 
+def _scores(simulation: float | None, detection: float | None) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in (("simulation", simulation), ("detection", detection))
+                     if value is not None) or "no score"
+
+
 def _name(model: str) -> str:
     color = MODEL_COLORS.get(model, "inherit")
     return f"<span style='color:{color};font-weight:600'>{escape(SHORT_NAMES.get(model, 'Seed twin'))}</span>"
 
 
-def explore(feature: str = "", run: stages.Run | None = None) -> FeatureView:
+def explore(feature: str = "", run: stages.Run | None = None, frames: dict | None = None) -> FeatureView:
     """The view of a feature named as in the explorer, "lua/123"; "" is the Lua feature that is explained best.
 
-    run: default the laptop profile's (or UNIFEAT_PROFILE's).
+    run: default the laptop profile's (or UNIFEAT_PROFILE's); frames: explanations, as for `explorer.write`.
 
     Raises:
         ValueError: there is no such model, or it has no live feature of that number on the explorer's pages.
     """
-    found = _data(run or stages.open_run())
+    found = _data(run or stages.open_run(), frames)
     return _view(found, feature or _best(found, "lua"))
 
 
-def _data(run) -> dict:
-    found = dict(explorer.data(run))
+def _data(run, frames=None) -> dict:
+    found = explorer.told(explorer.data(run), frames or {})
     found["tokens"] = run.probe["blocks"].ravel()
     return found
 
 
 def _best(found: dict, model: str) -> str:
-    scored = [f for f in found["models"][model]["features"] if f["sim"] is not None]
-    return f"{model}/{max(scored, key=lambda f: f['sim'])['id']}" if scored else f"{model}/0"
+    scored = [f for f in found["models"][model]["features"] if f["told"][0][2] is not None]
+    return f"{model}/{max(scored, key=lambda f: f['told'][0][2])['id']}" if scored else f"{model}/0"
 
 
 def _view(found: dict, feature: str) -> FeatureView:
@@ -128,10 +132,11 @@ def _controls(found: dict, widgets):
     chosen, shown = widgets.Select(options=[], rows=8, layout=dict(width="100%")), widgets.HTML()
 
     def fill(*_):
-        entries = sorted(found["models"][model.value]["features"], key=lambda f: -np.nan_to_num(f["sim"] or 0))
+        entries = sorted(found["models"][model.value]["features"], key=lambda f: -(f["told"][0][2] or 0))
         words = search.value.lower().split()
-        chosen.options = [(f"#{f['id']}  {f['text']}", f"{model.value}/{f['id']}") for f in entries
-                          if all(word in f"{f['id']} {f['text']}".lower() for word in words)]
+        texts = [(f"#{f['id']}  {' / '.join(text for _, text, *_ in f['told'])}", f["id"]) for f in entries]
+        chosen.options = [(text, f"{model.value}/{number}") for text, number in texts
+                          if all(word in text.lower() for word in words)]
         if chosen.options:
             chosen.index = 0
         show()
