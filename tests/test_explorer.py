@@ -114,6 +114,23 @@ def test_a_page_that_is_too_large_leaves_out_the_weakest_contexts_and_says_so(mo
     assert not (tmp_path / "x.html").exists()
 
 
+def test_the_command_says_where_the_page_is(monkeypatch, tmp_path, capsys):
+    from unifeat import stages
+    from unifeat.__main__ import main
+
+    opened = []
+    monkeypatch.setattr(explorer, "data", lambda run: fake())
+    monkeypatch.setattr(stages, "open_run", lambda *names: opened.append(names) or SimpleNamespace(
+        figures=tmp_path, profile=SimpleNamespace(name="smoke")))
+    monkeypatch.delenv("EXPLAINER", raising=False)
+    assert main(["explorer", "--profile", "smoke", "--corpora", "embedded"]) == 0 and opened == [("smoke", "embedded")]
+    assert capsys.readouterr().out == f"{tmp_path / 'explorer.html'}, 0 MB\n" and (tmp_path / "explorer.html").is_file()
+    assert main(["explorer", "--profile", "smok"]) == 2
+    monkeypatch.setenv("EXPLAINER", "gpt")
+    assert main(["explorer", "--profile", "smoke"]) == 2
+    assert "EXPLAINER is lexical or llm" in capsys.readouterr().err
+
+
 def answers(**columns):
     frame = dict(feature=[0, 40], explainer="a-model", explanation=["said & done", ""], simulation=[0.25, np.nan],
                  detection=[np.nan, np.nan])
@@ -407,7 +424,7 @@ const value = (...layers) => {
 };
 const color = node => getComputedStyle(node).backgroundColor;
 return [...document.querySelectorAll(".heat span, .who, .soft, .key, .tag")].map(node => {
-  const box = node.closest(".card, #list [aria-current=true]") || node;
+  const box = node.closest(".card, #list [aria-current=true]") || document.body;
   const below = [color(document.body), color(box), color(node)], a = value(...below);
   const b = value(...below, getComputedStyle(node).color);
   return Math.max(a / b, b / a);

@@ -48,7 +48,7 @@ class FeatureView:
             cells = "".join(self._cell(tokens[self.entry["at"][k] + i], int(level, 36) / explorer.LEVELS, model)
                             for i, level in enumerate(shade))
             line = f"<span style='font-family:monospace;white-space:pre-wrap'>{cells}</span>"
-            rows.append(f"<div><span style='display:inline-block;width:4.5em'>{_name(model)}</span>{line}</div>")
+            rows.append(f"<div><span style='display:inline-block;width:5.5em'>{_name(model)}</span>{line}</div>")
         return f"<div style='border-top:1px solid #8884;padding:.3em 0'>{''.join(rows)}</div>"
 
     def _cell(self, token: int, value: float, model: str) -> str:
@@ -57,7 +57,7 @@ class FeatureView:
         return f"<span style='background:{shade}'>{text}</span>" if value else text
 
     def _code(self, token: int) -> str:
-        return f"<code style='white-space:pre'>{escape(self.data['vocab'][token])}</code>"
+        return f"<code style='white-space:pre'>{escape(self.data['vocab'][token].replace(' ', '·'))}</code>"
 
 
 def _scores(simulation: float | None, detection: float | None) -> str:
@@ -66,8 +66,9 @@ def _scores(simulation: float | None, detection: float | None) -> str:
 
 
 def _name(model: str) -> str:
-    color = MODEL_COLORS.get(model, "inherit")
-    return f"<span style='color:{color};font-weight:600'>{escape(SHORT_NAMES.get(model, 'Seed twin'))}</span>"
+    """A model's name beside its color: text in that color would be lost on a dark page."""
+    style = f"border-left:.5em solid {MODEL_COLORS.get(model, 'transparent')};padding-left:.3em;font-weight:600"
+    return f"<span style='{style}'>{escape(SHORT_NAMES.get(model, 'Seed twin'))}</span>"
 
 
 def explore(feature: str = "", run: stages.Run | None = None, frames: dict | None = None) -> FeatureView:

@@ -7,6 +7,7 @@
     UNIFEAT_LLM_BUDGET   optional: dollars (or, without a price, tokens) above which nothing is sent
 
 The key is read where the client is made and stands in no cache entry, message or representation.
+Tried with `transformers serve` 5.23, which gives no log-probabilities: a simulated value is then the digit itself.
 """
 
 import json
@@ -205,11 +206,10 @@ def _refusal(error, config: Settings) -> str:
     said = " ".join(str(body.get("message") or body.get("detail") or "").split())
     if key := os.environ.get("OPENAI_API_KEY"):
         said = said.replace(key, "...")
-    said = said[:200].rstrip(".")
     causes = {401: "does not accept OPENAI_API_KEY", 403: "does not allow this key to use the model",
               404: f"knows no model {config.model!r} (or no chat completions at this address)"}
     return f"The endpoint {_place(config)} {causes.get(status, 'rejects the request')} (status {status})" + (
-        f": {said}." if said and status not in causes else ".")
+        f": {said[:200].rstrip('.')}." if said and status not in causes else ".")
 
 
 def _place(config: Settings) -> str:
