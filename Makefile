@@ -26,7 +26,7 @@ STATE := { pwd; cat requirements.lock; }
 export GOMP_SPINCOUNT ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help env lock figures controls explorer verify gc test lint unit soak nbval lab notebooks docs clean install
+.PHONY: help env lock figures controls explorer verify gc test lint unit soak nbval bench lab notebooks docs clean install
 .NOTPARALLEL:
 
 help: ## This list |
@@ -106,6 +106,9 @@ soak: env ## Kill the smoke run again and again, finish, compare every byte; not
 nbval: env ## Every notebook executed and checked by nbval, small | 3 min |
 	@UNIFEAT_PROFILE=smoke UNIFEAT_CORPORA= "$(BIN)/python" -m pytest -q --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout 600 notebooks
+
+bench: env ## Speed against other projects, measured; QUICK=1 only tries it out | 15 min | 8 GB
+	@"$(BIN)/python" -m benchmarks
 
 lab: env ## JupyterLab on the notebooks |
 	@PYTHONWARNINGS="ignore:IProgress not found" "$(BIN)/jupyter-lab" --notebook-dir=notebooks

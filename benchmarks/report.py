@@ -1,0 +1,198 @@
+"""The results as one figure (speed.pdf, speed.png) and as the table of the README's section "Speed"."""
+
+import json
+from pathlib import Path
+
+from benchmarks import harness, machine
+from unifeat import paths, store, style
+
+MARKERS = ("<!-- speed: written by `make bench` from benchmarks/results -->", "<!-- end of speed -->")
+SIZES = {"smoke": ("#8A8A8A", "v"), "laptop": ("#0072B2", "o"), "paper": ("#D55E00", "s")}
+PEERS = ("Trainer", "SAELens", "dictionary_learning", "sparsify")
+
+
+def load(folder: Path) -> dict[str, dict]:
+    """{name: result} of every .json in `folder`."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+
+
+def share(found: dict, limits: dict) -> float:
+    """Share of the measured matrix product's rate that our training reaches, by its count of operations."""
+    rate = "tokens_per_s" if "operations_per_token" in found["settings"] else "activations_per_s"
+    operations = found["settings"].get("operations_per_token") or found["settings"]["operations"]
+    limit = limits[f"gemm_{found['machine']['dtype']}"] * 1e12
+    return operations * found["rows"][0][rate] / limit
+
+
+def training(results: dict, kind: str) -> list[dict]:
+    """The results `kind`_<size>, the laptop's before the paper's."""
+    return [results[f"{kind}_{size}"] for size in SIZES if f"{kind}_{size}" in results]
+
+
+def limited(results: dict) -> str:
+    """The machine and its limits, in a line."""
+    limits, here = machine.limits(results["machine"]), results["machine"]["machine"]
+    size, gpu = results["machine"]["settings"]["n"], f", {here['gpu']}" if here["gpu"] else ""
+    return (f"Measured on {here['processor']}, {here['cores']} cores{gpu}: matrix product of {size:,}^3 at "
+            f"{limits['gemm_float32']:.2f} TFLOP/s in float32 and {limits['gemm_bfloat16']:.2f} in bfloat16, "
+            f"memory at {limits['triad']:.0f} GB/s (triad)")
+
+
+def table(results: dict) -> str:
+    """Markdown: what the machine can do, then every job against its peers, at their defaults and at their best."""
+    limits = machine.limits(results["machine"])
+    lines = [f"{limited(results)}. A ratio over 1 means that ours is faster.", "",
+             "| job | ours | against | theirs | ratio | equal quality |", "|---|---|---|---|---|---|"]
+    for kind, what, rate, quality in (("lm", "language model", "tokens_per_s", "loss"),
+                                      ("sae", "SAE", "activations_per_s", "fvu")):
+        for found in training(results, kind):
+            job = f"{what}, {found['settings']['size']}"
+            own = (f"{found['rows'][0][rate]:,.0f} {rate.split('_')[0]}/s, {share(found, limits):.0%} of the product's "
+                   "rate")
+            for row in _shown(found["rows"], rate):
+                fine = "**void**" if row["void"] else f"{quality} {found['rows'][0][quality]:.3f} / {row[quality]:.3f}"
+                lines.append(f"| {job} | {own} | {row['what']} | {row[rate]:,.0f} | {row['ratio']:.1f} | {fine} |")
+                job = own = ""
+    lines += _others(results)
+    errors = [f"{row['what']} ({name.rpartition('_')[2]}): {row['error']}" for name, found in results.items()
+              for row in found["rows"] if "error" in row]
+    return "\n".join(lines + [""] * bool(errors) + [f"Did not run here: {error}." for error in errors]) + "\n"
+
+
+def _shown(rows: list[dict], rate: str) -> list[dict]:
+    """Of every peer the defaults and the fastest other variant that ran."""
+    out = []
+    for peer in PEERS:
+        own = [row for row in rows if row["what"].startswith(peer) and "error" not in row]
+        out += [row for row in own if "defaults" in row["what"]]
+        out += sorted((row for row in own if "defaults" not in row["what"]), key=lambda row: -row[rate])[:1]
+    return out
+
+
+def _others(results: dict) -> list[str]:
+    """Lines of the table for the jobs that are not training against a peer."""
+    lines = []
+    if "sae_stream" in results:
+        one, four = results["sae_stream"]["rows"]
+        lines.append(f"| four SAEs on one stream | {one['seconds']:.1f} s | {four['what']} | {four['seconds']:.1f} s | "
+                     f"{four['ratio']:.2f} | the same SAEs |")
+    if "matching" in results:
+        s, (own, *others) = results["matching"]["settings"], results["matching"]["rows"]
+        job = f"correlations, {s['n']:,} x {s['n']:,}, {style.short(s['tokens'])} tokens, L0 {s['l0'][0]}-{s['l0'][1]}"
+        mine = f"{own['seconds']:.0f} s, {own['peak_gib']:.1f} GiB"
+        for row in others:
+            fine = "**void**" if own["void"] else f"error {own['error']:.0e}"
+            lines.append(f"| {job} | {mine} | {row['what']}, {row['how']} | {row['seconds']:,.0f} s | "
+                         f"{row['ratio']:,.0f} | {fine} |")
+            job = mine = ""
+    if "features" in results:
+        rows = results["features"]["rows"]
+        last = {row["what"]: row for row in rows if row["tokens"] == rows[-1]["tokens"]}
+        own, alone = last["encoding, densities, top contexts"], last["encoding alone"]
+        loop = last["loop over stored latents"]
+        lines.append(f"| densities and top contexts, {style.short(own['tokens'])} tokens | {own['seconds']:.0f} s "
+                     f"(encoding alone {alone['seconds']:.0f} s) | {loop['what']}, extrapolated | "
+                     f"{loop['seconds']:,.0f} s | {loop['ratio']:,.0f} | the same |")
+    return lines
+
+
+@style.styled
+def draw(results: dict) -> style.Picture:
+    """Rates against the peers above, what they depend on below."""
+    limits = machine.limits(results["machine"])
+    note = ("Per cent: share of that product's rate. Hollow: quality is not equal within 1 %, the ratio is void. Dense "
+            "product, double loop and loop over features are extrapolated from a slice.")
+    fig = style.picture(4.6, f"{limited(results)}. {note}")
+    top, bottom = fig.subplots(2, 3, width_ratios=(1.1, 1.1, 1))
+    _rates(top[0], training(results, "lm"), "tokens_per_s", "Language model: tokens/s", limits)
+    _rates(top[1], training(results, "sae"), "activations_per_s", "SAE: activations/s", limits)
+    _bars(top[2], results["matching"])
+    _scaling(bottom[0], results["matching_scaling"]["rows"])
+    widths, features = results["sae_widths"], results["features"]["rows"]
+    bottom[1].plot([row["width"] for row in widths["rows"]], [row["seconds_per_million"] for row in widths["rows"]],
+                   "o-", color=SIZES["laptop"][0])
+    _axes(bottom[1], f"SAE on {widths['settings']['d']} inputs", "latents", "seconds per million activations")
+    for what, color, marker in (("encoding alone", "#009E73", "o"), ("loop over stored latents", "#D55E00", "^"),
+                                ("encoding, densities, top contexts", "#0072B2", "s")):
+        rows = [row for row in features if row["what"] == what]
+        bottom[2].plot([row["tokens"] for row in rows], [row["seconds"] for row in rows], marker=marker, color=color,
+                       label=what)
+    _axes(bottom[2], "Densities and top contexts", "tokens", "seconds")
+    return fig
+
+
+def _rates(ax, found: list[dict], rate: str, title: str, limits: dict) -> None:
+    """Dots per variant on a logarithmic axis, one colour and marker per size; ours with its share of the limit."""
+    names = [row["what"] for row in found[0]["rows"]]
+    for result in found:
+        size = result["settings"]["size"]
+        color, marker = SIZES[size]
+        rows = [row for row in result["rows"] if "error" not in row]
+        for row in rows:
+            ax.plot(row[rate], names.index(row["what"]), marker, color=color,
+                    markerfacecolor="white" if row["void"] else color)
+        ax.plot([], [], marker, color=color, label=f"{size} size")
+        ax.annotate(f"{share(result, limits):.0%}", (rows[0][rate], 0), (0, 5), textcoords="offset points",
+                    ha="center", color=style.ink(color), fontsize=6)
+    ax.set_yticks(range(len(names)), [name.replace(", tuned", "").replace("dictionary_", "dict._") for name in names],
+                  fontsize=6)
+    ax.set_ylim(len(names) - 0.5, -0.9)
+    ax.grid(axis="y", color="#EEEEEE", linewidth=0.5)
+    _axes(ax, title, "", "")
+    ax.set_yscale("linear")
+
+
+def _bars(ax, found: dict) -> None:
+    """Seconds of the correlations as bars on a logarithmic axis."""
+    rows = found["rows"]
+    ax.barh(range(len(rows)), [row["seconds"] for row in rows], color=["#0072B2", *["#BBBBBB"] * (len(rows) - 1)])
+    for i, row in enumerate(rows):
+        ratio = f" ({row['ratio']:,.0f}x)" if i else ""
+        ax.annotate(f"{row['what']}: {row['seconds']:,.0f} s{ratio}", (0, i - 0.42), (2, 1),
+                    xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=6, va="bottom")
+    ax.set_xscale("log")
+    ax.set_yticks([])
+    ax.set_ylim(len(rows) - 0.5, -0.9)
+    s = found["settings"]
+    ax.set_title(f"Correlations, {s['n']:,}², {style.short(s['tokens'])} tokens")
+    ax.set_xlabel("seconds")
+
+
+def _scaling(ax, rows: list[dict]) -> None:
+    """Time of the correlations against tokens, features and L0, each over its own middle value."""
+    for by, color, marker, name in (("tokens", "#0072B2", "o", "tokens"), ("features", "#D55E00", "s", "features"),
+                                    ("l0", "#009E73", "^", "L0")):
+        own = [row for row in rows if row["by"] == by]
+        middle = own[len(own) // 2]
+        ax.plot([row["value"] / middle["value"] for row in own], [row["seconds"] for row in own], marker=marker,
+                color=color, label=f"{name} / {middle['value']:,}")
+    _axes(ax, "Correlations: what time depends on", "times the middle value", "seconds")
+
+
+def _axes(ax, title: str, x: str, y: str) -> None:
+    """Logarithmic axes with their labels, and a legend where there is something to tell apart."""
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_title(title)
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(fontsize=6)
+
+
+def refresh(readme: Path, text: str) -> None:
+    """Put `text` between the README's two markers."""
+    before, _, rest = readme.read_text(encoding="utf-8").partition(MARKERS[0])
+    _, _, after = rest.partition(MARKERS[1])
+    store.write_text(readme, f"{before}{MARKERS[0]}\n{text}{MARKERS[1]}{after}")
+
+
+def run() -> None:
+    """Figure and table from the results at hand; QUICK=1 prints the table instead of writing it into the README."""
+    found = load(harness.results())
+    style.write(draw(found), harness.results() / "speed")
+    if harness.quick():
+        harness.say(table(found))
+    else:
+        refresh(paths.ROOT / "README.md", table(found))
+        harness.say(f"{paths.relative(harness.results() / 'speed.pdf')} and README.md written")
