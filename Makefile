@@ -108,7 +108,7 @@ nbval: env ## Every notebook executed and checked by nbval, small | 3 min |
 		--nbval-cell-timeout 600 notebooks
 
 bench: env ## Speed against other projects, measured; QUICK=1 only tries it out | 15 min | 8 GB
-	@"$(BIN)/python" -m benchmarks
+	@TQDM_DISABLE=1 "$(BIN)/python" -m benchmarks
 
 lab: env ## JupyterLab on the notebooks |
 	@PYTHONWARNINGS="ignore:IProgress not found" "$(BIN)/jupyter-lab" --notebook-dir=notebooks

@@ -70,8 +70,8 @@ def run() -> dict:
         job = dict(activations=str(train), device=lm.device().type, d=on.profile.model.d_mlp, width=p.width, k=p.k,
                    batch=p.batch, steps=4 if small else 40, warmup=2, decay=p.decay, beta2=p.beta2, lr=p.lr)
         _, weights = bench_sae.ours(job)
-        one = sae.Sae("topk", p.k, **weights, scale=1.0)
-        x = torch.from_numpy(np.load(train))
+        one = sae.Sae("topk", p.k, **{name: value.to(lm.device()) for name, value in weights.items()}, scale=1.0)
+        x = torch.from_numpy(np.load(train)).to(lm.device())
         return compare(one, x.repeat(-(-tokens[-1] // len(x)), 1), tokens)
 
     return harness.measured("features", settings, measure, harness, bench_sae, features, lm, sae,

@@ -75,8 +75,8 @@ def alone(paths: list[str], check: int) -> dict:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
     error = np.abs(r[np.ix_(_frequent(a, check), _frequent(b, check))] - exact(a, b, check)).max()
     products = float((np.diff(a.indptr).astype(float) * np.diff(b.indptr)).sum())
-    return dict(seconds=taken, peak_gib=peak, loaded_gib=before * unit / 2**30, error=float(error), products=products,
-                l0=[m.nnz / m.shape[0] for m in (a, b)])
+    return dict(seconds=taken, peak_gib=peak, loaded_gib=before * unit / 2**30, max_error=float(error),
+                products=products, l0=[m.nnz / m.shape[0] for m in (a, b)])
 
 
 def gemm(a, b, rows: int, chunks: int) -> float:
@@ -107,9 +107,9 @@ def compare(tokens: int, n: int, l0: tuple[int, int], check: int = 64, pairs: in
     command = [sys.executable, "-m", "benchmarks.bench_matching", json.dumps([[str(path) for path in paths], check])]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True,
                                       cwd=Path(__file__).parent.parent).stdout)
-    harness.say(f"  ours: {found['seconds']:.1f} s, {found['peak_gib']:.1f} GiB, error {found['error']:.0e}")
+    harness.say(f"  ours: {found['seconds']:.1f} s, {found['peak_gib']:.1f} GiB, error {found['max_error']:.0e}")
     a, b = (sparse.load_npz(path) for path in paths)
-    out = [dict(what="ours", how="in full", **found, void=found["error"] > 1e-6)]
+    out = [dict(what="ours", how="in full", **found, void=found["max_error"] > 1e-6)]
     out.append(dict(what="dense float32 product", seconds=gemm(a, b, min(rows, tokens), 3),
                     how=f"extrapolated from blocks of {rows:,} tokens"))
     out.append(dict(what="np.corrcoef per pair", seconds=double_loop(a, b, pairs), how=f"extrapolated from {pairs}"))

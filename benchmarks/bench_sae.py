@@ -59,7 +59,7 @@ def activations(run: stages.Run, tokens: int) -> tuple[Path, Path]:
     for split, size in (("train", tokens), ("validation", 8192)):
         path = harness.scratch() / f"{run.profile.name}-{run.model_folder('base').parent.name}-{split}-{size}.npy"
         if not path.is_file():
-            share = math.ceil(size * 1.1 / 2)  # special tokens are dropped
+            share = math.ceil(size * 1.1 / len(run.profile.base.domains))  # special tokens are dropped
             blocks = np.concatenate([run.blocks(d, split, share) for d in run.profile.base.domains])
             x = features.probe_activations(run.model("base"), blocks).float().cpu()
             x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:size]]
@@ -91,17 +91,18 @@ def ours(job: dict) -> tuple[list[float], dict[str, torch.Tensor]]:
 
 
 def theirs(peer: str, job: dict, folder: Path) -> tuple[list[float], dict[str, torch.Tensor]]:
-    """The same from a peer in its own environment; RuntimeError with its last line if it fails."""
+    """The same from a peer in its own environment; RuntimeError with its last message if it fails."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "job.json").write_text(json.dumps(job))
     try:
         python = environment(peer)
         subprocess.run([python, "-P", peers.__file__, peer, folder / "job.json"], check=True, capture_output=True,
-                       text=True, timeout=600)
+                       text=True, timeout=150)
     except subprocess.TimeoutExpired as error:
         raise RuntimeError(f"not done after {error.timeout:.0f} s") from error
     except subprocess.CalledProcessError as error:
-        raise RuntimeError((error.stderr.strip().splitlines() or ["no message"])[-1][:200]) from error
+        lines = error.stderr.strip().splitlines() or ["no message"]
+        raise RuntimeError([line for line in lines if "Error" in line or line == lines[-1]][-1][:200]) from error
     return json.loads((folder / "steps.json").read_text()), load_file(folder / "weights.safetensors")
 
 
@@ -190,14 +191,14 @@ def run() -> list[dict]:
     p, paper = on.profile.sae, profiles.load("paper").sae
     job = dict(activations=str(train), device=lm.device().type, decay=p.decay, beta2=p.beta2, lr=p.lr)
     d = on.profile.model.d_mlp
-    sizes = {on.profile.name: job | dict(d=d, width=p.width, k=p.k, batch=p.batch, steps=8 if small else 120,
+    sizes = {on.profile.name: job | dict(d=d, width=p.width, k=p.k, batch=p.batch, steps=8 if small else 80,
                                          warmup=2 if small else 20)}
     if not small:
-        sizes["paper"] = job | dict(d=2 * d, width=paper.width, k=paper.k, batch=paper.batch, steps=12, warmup=3,
+        sizes["paper"] = job | dict(d=2 * d, width=paper.width, k=paper.k, batch=paper.batch, steps=8, warmup=2,
                                     lr=2e-3)
     out = []
     for size, given in sizes.items():
-        x = torch.from_numpy(np.load(held_out).reshape(-1, given["d"])).to(lm.device())
+        x = torch.from_numpy(np.load(held_out).reshape(-1, given["d"]))
         settings = {key: value for key, value in given.items() if key != "activations"}
         out.append(harness.measured(
             f"sae_{size}", settings | dict(size=size, pins=PINS, variants=VARIANTS, operations=10 * given["d"]

@@ -44,7 +44,7 @@ class Batches:
 
     def sample(self) -> torch.Tensor:
         """About 8,192 rows spread over the activations, for scales and centres."""
-        return torch.from_numpy(self.x[:: max(1, len(self.x) // 8192)]).to(self.device)
+        return torch.from_numpy(np.array(self.x[:: max(1, len(self.x) // 8192)])).to(self.device)
 
     def taken(self) -> list[float]:
         """Seconds of each step, the fetching of its batch included."""
@@ -56,9 +56,9 @@ def saelens(job: dict, data: Batches) -> dict:
     from sae_lens import SAETrainer, TopKTrainingSAE, TopKTrainingSAEConfig
     from sae_lens.config import SAETrainerConfig
 
-    tuned, given = job["tuned"], {}
+    tuned, given = job["tuned"], dict(lr_end=3e-5)  # a tenth of its rate, as its runner fills in; unused when constant
     if tuned:
-        given = dict(lr=job["lr"], adam_beta2=job["beta2"], lr_warm_up_steps=job["warmup"],
+        given |= dict(lr=job["lr"], adam_beta2=job["beta2"], lr_warm_up_steps=job["warmup"],
                      lr_decay_steps=round(job["decay"] * job["steps"]))
     config = TopKTrainingSAEConfig(d_in=job["d"], d_sae=job["width"], k=job["k"], device=job["device"],
                                    use_sparse_activations=job.get("sparse", False))
@@ -106,6 +106,8 @@ def dictionary_learning(job: dict, data: Batches) -> dict:
         for group in trainer.optimizer.param_groups:
             group.update(fused=True, betas=(0.9, job["beta2"]))
         if job.get("compile"):
+            del trainer.ae.k  # a tensor, at which the compiler stops
+            trainer.ae.k = job["k"]
             trainer.ae.encode = torch.compile(trainer.ae.encode)
         scale, _ = _scale(data)
         for step, x in enumerate(data.draw()):

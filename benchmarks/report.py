@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from matplotlib.ticker import LogLocator, NullFormatter
+
 from benchmarks import harness, machine
 from unifeat import paths, store, style
 
@@ -81,7 +83,7 @@ def _others(results: dict) -> list[str]:
         job = f"correlations, {s['n']:,} x {s['n']:,}, {style.short(s['tokens'])} tokens, L0 {s['l0'][0]}-{s['l0'][1]}"
         mine = f"{own['seconds']:.0f} s, {own['peak_gib']:.1f} GiB"
         for row in others:
-            fine = "**void**" if own["void"] else f"error {own['error']:.0e}"
+            fine = "**void**" if own["void"] else f"error {own['max_error']:.0e}"
             lines.append(f"| {job} | {mine} | {row['what']}, {row['how']} | {row['seconds']:,.0f} s | "
                          f"{row['ratio']:,.0f} | {fine} |")
             job = mine = ""
@@ -112,11 +114,12 @@ def draw(results: dict) -> style.Picture:
     bottom[1].plot([row["width"] for row in widths["rows"]], [row["seconds_per_million"] for row in widths["rows"]],
                    "o-", color=SIZES["laptop"][0])
     _axes(bottom[1], f"SAE on {widths['settings']['d']} inputs", "latents", "seconds per million activations")
-    for what, color, marker in (("encoding alone", "#009E73", "o"), ("loop over stored latents", "#D55E00", "^"),
-                                ("encoding, densities, top contexts", "#0072B2", "s")):
+    for what, color, marker, label in (("loop over stored latents", "#D55E00", "^", "loop over features"),
+                                       ("encoding, densities, top contexts", "#0072B2", "s", "ours, with encoding"),
+                                       ("encoding alone", "#009E73", "o", "encoding alone")):
         rows = [row for row in features if row["what"] == what]
         bottom[2].plot([row["tokens"] for row in rows], [row["seconds"] for row in rows], marker=marker, color=color,
-                       label=what)
+                       label=label)
     _axes(bottom[2], "Densities and top contexts", "tokens", "seconds")
     return fig
 
@@ -138,23 +141,25 @@ def _rates(ax, found: list[dict], rate: str, title: str, limits: dict) -> None:
                   fontsize=6)
     ax.set_ylim(len(names) - 0.5, -0.9)
     ax.grid(axis="y", color="#EEEEEE", linewidth=0.5)
-    _axes(ax, title, "", "")
-    ax.set_yscale("linear")
+    ax.set_title(title)
+    _logarithmic(ax, "x")
+    ax.legend(fontsize=6, loc="lower left", bbox_to_anchor=(0, -0.32), ncols=2, handletextpad=0.2)
 
 
 def _bars(ax, found: dict) -> None:
     """Seconds of the correlations as bars on a logarithmic axis."""
     rows = found["rows"]
-    ax.barh(range(len(rows)), [row["seconds"] for row in rows], color=["#0072B2", *["#BBBBBB"] * (len(rows) - 1)])
+    ax.barh(range(len(rows)), [row["seconds"] for row in rows], 0.4,
+            color=["#0072B2", *["#BBBBBB"] * (len(rows) - 1)])
     for i, row in enumerate(rows):
         ratio = f" ({row['ratio']:,.0f}x)" if i else ""
-        ax.annotate(f"{row['what']}: {row['seconds']:,.0f} s{ratio}", (0, i - 0.42), (2, 1),
+        ax.annotate(f"{row['what']}: {row['seconds']:,.0f} s{ratio}", (0, i - 0.2), (2, 1),
                     xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=6, va="bottom")
-    ax.set_xscale("log")
+    _logarithmic(ax, "x")
     ax.set_yticks([])
-    ax.set_ylim(len(rows) - 0.5, -0.9)
+    ax.set_ylim(len(rows) - 0.5, -0.6)
     s = found["settings"]
-    ax.set_title(f"Correlations, {s['n']:,}², {style.short(s['tokens'])} tokens")
+    ax.set_title(f"{s['n']:,}² correlations, {style.short(s['tokens'])} tokens")
     ax.set_xlabel("seconds")
 
 
@@ -165,19 +170,28 @@ def _scaling(ax, rows: list[dict]) -> None:
         own = [row for row in rows if row["by"] == by]
         middle = own[len(own) // 2]
         ax.plot([row["value"] / middle["value"] for row in own], [row["seconds"] for row in own], marker=marker,
-                color=color, label=f"{name} / {middle['value']:,}")
-    _axes(ax, "Correlations: what time depends on", "times the middle value", "seconds")
+                color=color, label=f"{middle['value']:,} {name}")
+    _axes(ax, "Correlations", "times the value in the legend", "seconds")
 
 
 def _axes(ax, title: str, x: str, y: str) -> None:
     """Logarithmic axes with their labels, and a legend where there is something to tell apart."""
-    ax.set_xscale("log")
-    ax.set_yscale("log")
+    _logarithmic(ax, "xy")
     ax.set_title(title)
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(fontsize=6)
+
+
+def _logarithmic(ax, which: str) -> None:
+    """Logarithmic axes `which` ("x" or "xy") with ticks at 1, 2 and 5 times powers of ten, as short numbers."""
+    for axis in (getattr(ax, f"{name}axis") for name in which):
+        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+        low, high = axis.get_data_interval()
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+        axis.set_major_formatter(lambda value, _: style.short(value) if value >= 1000 else f"{value:g}")
+        axis.set_minor_formatter(NullFormatter())
 
 
 def refresh(readme: Path, text: str) -> None:
