@@ -176,7 +176,7 @@ def load(name: str, **overrides) -> Profile:
                            "or give the path of a .toml file with the same keys.")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of numbers and lists beyond all measure
         raise ProfileError(f"Profile {path.name} is not valid TOML ({error}); correct that line.") from error
     for key, value in overrides.items():
         section, _, field = key.partition(".")
@@ -208,6 +208,8 @@ def _value(type_, value, where: str):
         if not isinstance(value, list | tuple):
             raise ProfileError(f"{where} must be a list, not {value!r}.")
         return tuple(_value(typing.get_args(type_)[0], item, where) for item in value)
+    if type(value) in (int, float) and not abs(value) < 2**63:
+        raise ProfileError(f"{where} must be a finite number below 2**63, not {value!r}.")
     if type_ is float and type(value) is int:
         value = float(value)
     if type(value) is not type_:

@@ -5,6 +5,7 @@ import gzip
 import json
 import lzma
 import pickle
+import shutil
 import socket
 import stat
 import zipfile
@@ -64,8 +65,6 @@ def built(tmp_path_factory):
 
 @pytest.fixture
 def copy(built, tmp_path):
-    import shutil
-
     shutil.copytree(built, tmp_path / "copy")
     return tmp_path / "copy"
 
@@ -137,18 +136,20 @@ def test_code_beside_a_model_is_not_run(copy, mark, monkeypatch, kind):
 def test_code_beside_a_data_set_is_not_run(tmp_path, mark):
     import pandas
 
-    name, _, _ = sources.HUB["lua"]
-    (tmp_path / name).mkdir(parents=True)
-    for script in (f"{Path(name).name}.py", "dataset.py"):
-        (tmp_path / name / script).write_text(f"open({str(mark)!r}, 'w')\n")
-    for planted in ("train.pkl", "train.pickle", "train.tar"):
-        (tmp_path / name / planted).write_bytes(pickle.dumps(Planted(mark)))
+    folder = tmp_path / sources.HUB["lua"][0]
+    folder.mkdir(parents=True)
     config = replace(CONFIG, source="hub", folder=str(tmp_path))
-    with pytest.raises(UnifeatError, match="Could not read the data set|is empty"):
+    for script in (f"{folder.name}.py", "dataset.py"):
+        (folder / script).write_text(f"open({str(mark)!r}, 'w')\n")
+    with pytest.raises(UnifeatError, match="Dataset scripts are no longer supported"):
         sources.documents("lua", config, tmp_path)
-    pandas.DataFrame({"content": ["local x = 1"]}).to_parquet(tmp_path / name / "train.parquet")
+    (folder / f"{folder.name}.py").unlink()
     for planted in ("train.pkl", "train.pickle", "train.tar"):
-        (tmp_path / name / planted).unlink()
+        (folder / planted).write_bytes(pickle.dumps(Planted(mark)))
+        with pytest.raises(UnifeatError, match="Could not read the data set"):
+            sources.documents("lua", config, tmp_path)
+        (folder / planted).unlink()
+    pandas.DataFrame({"content": ["local x = 1"]}).to_parquet(folder / "train.parquet")
     assert sources.documents("lua", config, tmp_path)[0].texts == ["local x = 1"]
 
 
