@@ -1,4 +1,4 @@
-"""Language-model training: `unifeat.lm.train` against the Hugging Face Trainer, same tokens, order and optimiser.
+"""Language-model training: `unifeat.training.train` against the Hugging Face Trainer, same tokens, order and optimiser.
 
 Ours is timed over the whole call, set-up included; of the Trainer only the median step counts, so that neither its
 start nor a compilation weighs on it.
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks import harness
-from unifeat import lm, profiles, stages
+from unifeat import lm, profiles, stages, training
 
 # What the Trainer is given. "defaults" is its own choice of attention and precision; the others are the best we found.
 VARIANTS = {
@@ -42,7 +42,7 @@ def ours(model, blocks: dict, config: profiles.Training) -> float:
     """Seconds per step of our loop, set-up included."""
     steps = config.tokens // (config.batch * blocks[config.domains[0]].shape[1])
     start = time.perf_counter()
-    lm.train(model, blocks, config, {})
+    training.train(model, blocks, config, {})
     harness.wait()
     return (time.perf_counter() - start) / steps
 
@@ -61,13 +61,15 @@ def trainer(model, blocks: dict, config: profiles.Training, bf16=False, attentio
     model.set_attn_implementation(lm.attention() if attention else "sdpa")
     context = blocks[config.domains[0]].shape[1]
     steps = config.tokens // (config.batch * context)
-    order = lm.mixture([len(blocks[d]) for d in config.domains], config.weights, steps * config.batch, config.seed)
-    data = Rows(list(lm.batches([blocks[d] for d in config.domains], order, config.batch)))
+    parts = [blocks[d] for d in config.domains]
+    order = training.mixture([len(part) for part in parts], config.weights, steps * config.batch, config.seed)
+    data = Rows(list(training.batches(parts, order, config.batch)))
     model.train()
     groups = [dict(params=[p for p in model.parameters() if p.ndim > 1], weight_decay=config.weight_decay),
               dict(params=[p for p in model.parameters() if p.ndim <= 1], weight_decay=0.0)]
     optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, config.beta2), fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lm.schedule(step, steps, config) / config.lr)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: training.schedule(step, steps, config) / config.lr)
     arguments = TrainingArguments(
         output_dir=str(harness.scratch() / "trainer"), max_steps=steps, per_device_train_batch_size=config.batch,
         max_grad_norm=config.clip, bf16=bf16, torch_compile=torch_compile, train_sampling_strategy="sequential",

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks import harness, peers
-from unifeat import features, lm, profiles, sae, stages
+from unifeat import features, lm, profiles, sae, saetraining, stages
 
 PINS = {"saelens": ["sae-lens==6.54.0", "transformer-lens==3.9.0"],
         "dictionary_learning": ["dictionary-learning==0.1.0"],
@@ -81,7 +81,8 @@ def ours(job: dict) -> tuple[list[float], dict[str, torch.Tensor]]:
     sample = data.sample()
     scale = math.sqrt(job["d"]) / sample.square().sum(1).mean().sqrt().item()
     config = config_of(job)
-    trainer = sae.Trainer(sae.init(config, job["d"], 0, scale, sae.geometric_median(sample * scale)), config)
+    center = saetraining.geometric_median(sample * scale)
+    trainer = saetraining.Trainer(saetraining.init(config, job["d"], 0, scale, center), config)
     for step, x in enumerate(data.draw()):
         if step < job["steps"]:
             trainer.update(x)
@@ -169,11 +170,11 @@ def one_stream(run: stages.Run, tokens: int, buffer: int) -> list[dict]:
     weights, model = run.profile.base.weights, run.model("base")
 
     def together():
-        sae.train(model, blocks, weights, config)
+        saetraining.train(model, blocks, weights, config)
 
     def apart():
         for seed in config.seeds:
-            sae.train(model, blocks, weights, dataclasses.replace(config, seeds=(seed,)))
+            saetraining.train(model, blocks, weights, dataclasses.replace(config, seeds=(seed,)))
 
     taken = {"four on one stream": harness.seconds(together, 1), "four separate runs": harness.seconds(apart, 1)}
     return [dict(what=name, seconds=value, ratio=value / taken["four on one stream"]) for name, value in taken.items()]

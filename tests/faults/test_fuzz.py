@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from unifeat import corpora, lm, matching, merge, profiles, sae
+from unifeat import corpora, lm, matching, merge, profiles, sae, saetraining
 from unifeat.errors import UnifeatError
 
 P = profiles.load("smoke")
@@ -123,7 +123,7 @@ def whole(tmp_path_factory):
     model = lm.build(replace(P.model, d_model=8, d_mlp=12, heads=2, kv_heads=1), 16, 8)
     model.save_pretrained(root / "model")
     config = replace(P.sae, width=6, k=2)
-    sae.save(sae.init(config, 12, 0, 1.0, torch.zeros(12), lm.weights_hash(model)), root / "sae")
+    sae.save(saetraining.init(config, 12, 0, 1.0, torch.zeros(12), lm.weights_hash(model)), root / "sae")
     return root
 
 

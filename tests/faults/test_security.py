@@ -17,7 +17,7 @@ import pytest
 import zstandard
 from scipy import sparse
 
-from unifeat import corpora, lm, paths, profiles, sae, sources, store, textfiles
+from unifeat import corpora, lm, paths, profiles, sae, saetraining, sources, store, textfiles
 from unifeat.errors import UnifeatError
 
 P = profiles.load("smoke")
@@ -59,7 +59,7 @@ def built(tmp_path_factory):
     corpora.build(replace(CONFIG, folder=str(root / "text")), root / "corpora", root)
     tokenizer = corpora.load(root / "corpora").tokenizer
     lm.save(lm.build(MODEL, len(tokenizer), 16), tokenizer, root / "model")
-    sae.save(sae.init(SAE, 12, 0, 1.0, lm.torch.zeros(12)), root / "sae")
+    sae.save(saetraining.init(SAE, 12, 0, 1.0, lm.torch.zeros(12)), root / "sae")
     return root
 
 
