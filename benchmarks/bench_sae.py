@@ -69,10 +69,10 @@ def activations(run: stages.Run, tokens: int) -> tuple[Path, Path]:
 
 
 def config_of(job: dict) -> profiles.Sae:
-    """Our trainer's settings for a job."""
+    """Our trainer's settings for a job; k is not annealed, as the peers do not."""
     names = ("width", "k", "batch", "lr", "warmup", "decay", "beta2")
     return dataclasses.replace(profiles.load("laptop").sae, kind="topk", tokens=job["batch"] * job["steps"],
-                               **{name: job[name] for name in names})
+                               k_first=job["k"], k_anneal=0.0, **{name: job[name] for name in names})
 
 
 def ours(job: dict) -> tuple[list[float], dict[str, torch.Tensor]]:
