@@ -55,7 +55,7 @@ VALUES = st.one_of(
     st.lists(st.integers(-5, 5), max_size=3), st.text(max_size=20).map(json.dumps), st.text(max_size=30))
 
 
-@fuzz(400)
+@fuzz(250)
 @given(st.lists(st.tuples(st.sampled_from(LINES), VALUES, st.sampled_from(["value", "key", "line", "drop", "more"])),
                 min_size=1, max_size=3))
 def test_profile_files(tmp_path, changes):
@@ -95,7 +95,7 @@ GOOD = {domain: [" ".join(f"{domain}{i}{j * i % 7}" for j in range(60)) for i in
         for domain in profiles.DOMAINS}
 
 
-@fuzz(150)
+@fuzz(80)
 @given(st.dictionaries(NAMES, DATA, min_size=1, max_size=3), st.sampled_from(profiles.DOMAINS),
        st.sampled_from([257, 300]), st.sampled_from([0, 1, 900]))
 def test_corpora_folders(tmp_path, files, domain, vocab, limit):
