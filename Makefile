@@ -100,7 +100,7 @@ lint: env ## Style of code and notebooks | 1 s |
 unit: env ## Unit tests and doctests | 4 min |
 	@"$(BIN)/python" -m pytest -q --doctest-modules
 
-soak: env ## Kill the smoke run again and again, finish, compare every byte; not in `test` | 1 h | 300 MB
+soak: env ## Kill the smoke run 20 times, finish it, compare every byte | 1 h | 300 MB
 	@"$(BIN)/python" -m pytest -q -m soak tests/faults/test_soak.py
 
 nbval: env ## Every notebook executed and checked by nbval, small | 3 min |
