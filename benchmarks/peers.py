@@ -52,7 +52,7 @@ class Batches:
 
 
 def saelens(job: dict, data: Batches) -> dict:
-    """SAELens's SAETrainer.fit; tuned: our rate and schedule, fused Adam, scaled input, autocast or sparse latents."""
+    """SAELens's SAETrainer.fit; tuned: our rate and schedule, fused Adam, scaled input, autocast."""
     from sae_lens import SAETrainer, TopKTrainingSAE, TopKTrainingSAEConfig
     from sae_lens.config import SAETrainerConfig
 
@@ -60,8 +60,7 @@ def saelens(job: dict, data: Batches) -> dict:
     if tuned:
         given |= dict(lr=job["lr"], adam_beta2=job["beta2"], lr_warm_up_steps=job["warmup"],
                      lr_decay_steps=round(job["decay"] * job["steps"]))
-    config = TopKTrainingSAEConfig(d_in=job["d"], d_sae=job["width"], k=job["k"], device=job["device"],
-                                   use_sparse_activations=job.get("sparse", False))
+    config = TopKTrainingSAEConfig(d_in=job["d"], d_sae=job["width"], k=job["k"], device=job["device"])
     model = TopKTrainingSAE(config)
     if tuned:  # what its `expected_average_only_in` would estimate, and the centre that all of us start from
         scale, center = _scale(data)

@@ -10,6 +10,7 @@ from unifeat import paths, store, style
 
 MARKERS = ("<!-- speed: written by `make bench` from benchmarks/results -->", "<!-- end of speed -->")
 SIZES = {"smoke": ("#8A8A8A", "v"), "laptop": ("#0072B2", "o"), "paper": ("#D55E00", "s")}
+UNITS = ((1e6, " M"), (1e3, " k"), (0, ""))
 PEERS = ("Trainer", "SAELens", "dictionary_learning", "sparsify")
 
 
@@ -104,23 +105,24 @@ def draw(results: dict) -> style.Picture:
     limits = machine.limits(results["machine"])
     note = ("Per cent: share of that product's rate. Hollow: quality is not equal within 1 %, the ratio is void. Dense "
             "product, double loop and loop over features are extrapolated from a slice.")
-    fig = style.picture(4.6, f"{limited(results)}. {note}")
-    top, bottom = fig.subplots(2, 3, width_ratios=(1.1, 1.1, 1))
+    fig = style.picture(5.0, f"{limited(results)}. {note}")
+    grid = fig.add_gridspec(2, 1)
+    top, bottom = grid[0].subgridspec(1, 2).subplots(), grid[1].subgridspec(1, 4).subplots()
     _rates(top[0], training(results, "lm"), "tokens_per_s", "Language model: tokens/s", limits)
     _rates(top[1], training(results, "sae"), "activations_per_s", "SAE: activations/s", limits)
-    _bars(top[2], results["matching"])
-    _scaling(bottom[0], results["matching_scaling"]["rows"])
+    _bars(bottom[0], results["matching"])
+    _scaling(bottom[1], results["matching_scaling"]["rows"])
     widths, features = results["sae_widths"], results["features"]["rows"]
-    bottom[1].plot([row["width"] for row in widths["rows"]], [row["seconds_per_million"] for row in widths["rows"]],
+    bottom[2].plot([row["width"] for row in widths["rows"]], [row["seconds_per_million"] for row in widths["rows"]],
                    "o-", color=SIZES["laptop"][0])
-    _axes(bottom[1], f"SAE on {widths['settings']['d']} inputs", "latents", "seconds per million activations")
+    _axes(bottom[2], f"SAE of {widths['settings']['d']} inputs", "latents", "seconds per M activations")
     for what, color, marker, label in (("loop over stored latents", "#D55E00", "^", "loop over features"),
-                                       ("encoding, densities, top contexts", "#0072B2", "s", "ours, with encoding"),
+                                       ("encoding, densities, top contexts", "#0072B2", "s", "one pass"),
                                        ("encoding alone", "#009E73", "o", "encoding alone")):
         rows = [row for row in features if row["what"] == what]
-        bottom[2].plot([row["tokens"] for row in rows], [row["seconds"] for row in rows], marker=marker, color=color,
+        bottom[3].plot([row["tokens"] for row in rows], [row["seconds"] for row in rows], marker=marker, color=color,
                        label=label)
-    _axes(bottom[2], "Densities and top contexts", "tokens", "seconds")
+    _axes(bottom[3], "Density, contexts", "tokens", "seconds")
     return fig
 
 
@@ -143,7 +145,7 @@ def _rates(ax, found: list[dict], rate: str, title: str, limits: dict) -> None:
     ax.grid(axis="y", color="#EEEEEE", linewidth=0.5)
     ax.set_title(title)
     _logarithmic(ax, "x")
-    ax.legend(fontsize=6, loc="lower left", bbox_to_anchor=(0, -0.32), ncols=2, handletextpad=0.2)
+    ax.legend(fontsize=6, loc="lower right", handletextpad=0.2)
 
 
 def _bars(ax, found: dict) -> None:
@@ -153,13 +155,13 @@ def _bars(ax, found: dict) -> None:
             color=["#0072B2", *["#BBBBBB"] * (len(rows) - 1)])
     for i, row in enumerate(rows):
         ratio = f" ({row['ratio']:,.0f}x)" if i else ""
-        ax.annotate(f"{row['what']}: {row['seconds']:,.0f} s{ratio}", (0, i - 0.2), (2, 1),
+        ax.annotate(f"{row['what']}\n{row['seconds']:,.0f} s{ratio}", (0, i - 0.2), (2, 1),
                     xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=6, va="bottom")
     _logarithmic(ax, "x")
+    ax.set_xlim(left=min(1, rows[0]["seconds"] / 2))
     ax.set_yticks([])
-    ax.set_ylim(len(rows) - 0.5, -0.6)
-    s = found["settings"]
-    ax.set_title(f"{s['n']:,}² correlations, {style.short(s['tokens'])} tokens")
+    ax.set_ylim(len(rows) - 0.6, -0.8)
+    ax.set_title(f"{found['settings']['n']:,}² correlations")
     ax.set_xlabel("seconds")
 
 
@@ -171,7 +173,7 @@ def _scaling(ax, rows: list[dict]) -> None:
         middle = own[len(own) // 2]
         ax.plot([row["value"] / middle["value"] for row in own], [row["seconds"] for row in own], marker=marker,
                 color=color, label=f"{middle['value']:,} {name}")
-    _axes(ax, "Correlations", "times the value in the legend", "seconds")
+    _axes(ax, "Correlations", "multiple of", "seconds")
 
 
 def _axes(ax, title: str, x: str, y: str) -> None:
@@ -189,8 +191,9 @@ def _logarithmic(ax, which: str) -> None:
     for axis in (getattr(ax, f"{name}axis") for name in which):
         axis.axes.set(**{f"{axis.axis_name}scale": "log"})
         low, high = axis.get_data_interval()
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
-        axis.set_major_formatter(lambda value, _: style.short(value) if value >= 1000 else f"{value:g}")
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 20 * low else (1,), numticks=5))
+        axis.set_major_formatter(lambda value, _: next(f"{value / (size or 1):g}{unit}" for size, unit in UNITS
+                                                       if value >= size))
         axis.set_minor_formatter(NullFormatter())
 
 
