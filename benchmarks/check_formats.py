@@ -14,9 +14,9 @@ Where pip finds another build of torchvision (which nnsight asks for) than of to
 
 `write` exports an SAE of each kind with what it must give: latents and reconstructions by the formula of
 unifeat.sae.Sae in float64, the scale divided out. The two readers compare their library's with that. `saelens` also
-saves SAEs that SAELens trains (batchtopk, topk with decoder norms, relu) with their latents, and `back` compares those
-with the SAEs that unifeat reads. Each step prints JSON: versions and, by SAE, the largest absolute differences and mean
-active latents; exit status 1 if a difference exceeds 1e-5.
+saves SAEs of SAELens's own training classes (relu, topk, batchtopk, and topk with decoder norms not yet folded in)
+with their latents, and `back` compares those with the SAEs that unifeat reads. Each step prints JSON: versions and,
+by SAE, the largest absolute differences and mean active latents; exit status 1 if a difference exceeds 1e-5.
 """
 
 import json
