@@ -249,35 +249,40 @@ def resampled_r(a, b, found: Match, documents: np.ndarray, strata: np.ndarray, r
     same pairs on both sides. Where a resample leaves a feature constant, r is -1.
     """
     names, index = np.unique(documents, return_inverse=True)
-    group = sparse.csr_matrix((np.ones(len(index)), (index, np.arange(len(index)))))
+    group = sparse.csr_matrix((np.ones(len(index)), (np.arange(len(index)), index)))
     weights = _resample(strata[np.unique(index, return_index=True)[1]], resamples, seed)
     a, b = (sparse.csc_matrix(m) if sparse.issparse(m) else np.asarray(m) for m in (a, b))
     n = (weights @ np.bincount(index))[:, None]
-    total = [[weights @ part for part in _by_document(group, m, m)] for m in (a, b)]
-    out = {}
-    for rule, side in (("best", "parent"), ("best", "child"), ("mutual", "parent"), ("one_to_one", "parent")):
-        pairs = found.pairs(rule, side) if min(found.r.shape) else np.zeros((0, 2), int)
-        i, j = pairs.T
-        cross = weights @ _by_document(group, a, b, i, j)[1]
-        (sum_a, square_a), (sum_b, square_b) = ([part[:, at] for part in of] for of, at in zip(total, (i, j),
-                                                                                               strict=True))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            spread = (n * square_a - sum_a**2) * (n * square_b - sum_b**2)
-            r = np.nan_to_num((n * cross - sum_a * sum_b) / np.sqrt(spread), nan=-1.0, posinf=-1.0, neginf=-1.0)
-        out[rule, side] = r, pairs
-    return out
+    total = [[weights @ _by_document(group, m, power=power) for power in (1, 2)] for m in (a, b)]
+    wanted = {key: found.pairs(*key) if min(found.r.shape) else np.zeros((0, 2), int)
+              for key in (("best", "parent"), ("best", "child"), ("mutual", "parent"), ("one_to_one", "parent"))}
+    every, place = np.unique(np.concatenate(list(wanted.values())), axis=0, return_inverse=True)  # the rules overlap
+    i, j = every.T
+    cross = weights @ _by_document(group, a, i, b, j)
+    (sum_a, square_a), (sum_b, square_b) = ([part[:, at] for part in of] for of, at in zip(total, (i, j), strict=True))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread = (n * square_a - sum_a**2) * (n * square_b - sum_b**2)
+        r = np.nan_to_num((n * cross - sum_a * sum_b) / np.sqrt(spread), nan=-1.0, posinf=-1.0, neginf=-1.0)
+    ends = np.cumsum([len(pairs) for pairs in wanted.values()])[:-1]
+    return {key: (r[:, at], pairs) for (key, pairs), at in zip(wanted.items(), np.split(place.ravel(), ends),
+                                                               strict=True)}
 
 
-def _by_document(group, a, b, i=None, j=None, columns: int = 256) -> tuple[np.ndarray, np.ndarray]:
-    """Sums per document of the columns a_i and of the products a_i b_j: two (documents, pairs), float64."""
-    i, j = (np.arange(m.shape[1]) if at is None else at for m, at in ((a, i), (b, j)))
-    sums, products = [np.zeros((group.shape[0], 0))], [np.zeros((group.shape[0], 0))]
+def _by_document(group, a, i=None, b=None, j=None, power: int = 1, columns: int = 256) -> np.ndarray:
+    """Sums per document of the columns a_i to a `power`, or of the products a_i b_j: (documents, columns), float64.
+
+    group: (tokens, documents), one where a token is the document's; a and b: CSC or dense; i None: every column.
+    """
+    sums, i = [np.zeros((0, group.shape[1]))], np.arange(a.shape[1]) if i is None else i
     for start in range(0, len(i), columns):  # in slices, so that a dense side is never held twice in float64
-        x, y = _double(a[:, i[start:start + columns]]), _double(b[:, j[start:start + columns]])
-        for kept, part in ((sums, x), (products, x.multiply(y) if sparse.issparse(x) else x * y)):
-            part = group @ part
-            kept.append(part.toarray() if sparse.issparse(part) else part)
-    return np.concatenate(sums, axis=1), np.concatenate(products, axis=1)
+        # a CSC matrix on its side is CSR, whose rows are picked, multiplied and summed without conversion
+        x = _double(a.T[i[start:start + columns]])
+        if b is not None:
+            y = _double(b.T[j[start:start + columns]])
+            x = x.multiply(y) if sparse.issparse(x) else x * y
+        part = (_square(x) if power == 2 else x) @ group
+        sums.append(part.toarray() if sparse.issparse(part) else part)
+    return np.concatenate(sums).T
 
 
 def compare(a, b, documents: np.ndarray, strata: np.ndarray, resamples: int, seed: int, with_null: bool = True,
