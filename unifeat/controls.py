@@ -118,10 +118,11 @@ def _within(run: Run, number: int, a: tuple[str, int], b: tuple[str, int]) -> di
 def models(run: Run) -> pd.DataFrame:
     """Is any feature universal? The base against a second base trained from another seed (x = what is compared)."""
     p = run.profile
-    again = variant(run, model=dict(seed=p.model.seed + 1), base=dict(seed=p.base.seed + 1))
+    again = variant(run, model=dict(seed=p.model.seed + 1), base=dict(seed=p.base.seed + 1),
+                    sae=dict(seeds=p.sae.seeds[:2]))
     everything, tau = np.ones(len(run.probe["domain"]), bool), p.probe.tau
     other = [_stored(run, f"lm-seeds-{a}-{b}", [run, again], ("base", a), ("base", b), everything, p.probe)
-             for a, b in flow.seed_pairs(run, "controlled")]
+             for a, b in flow.seed_pairs(again, "controlled")]
     same = [one.table for one in flow.twins(again, "base")]
     neurons = _neurons(run, again)
     return pd.DataFrame([dict(x="base → Lua") | measure(run),
