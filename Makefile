@@ -107,7 +107,7 @@ nbval: env ## Every notebook executed and checked by nbval, small | 3 min |
 	@UNIFEAT_PROFILE=smoke UNIFEAT_CORPORA= "$(BIN)/python" -m pytest -q --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout 600 notebooks
 
-bench: env ## Speed against other projects, measured; QUICK=1 only tries it out | 15 min | 8 GB
+bench: env ## Speed against other projects, measured; QUICK=1 only tries it out | not timed | 8 GB
 	@TQDM_DISABLE=1 "$(BIN)/python" -m benchmarks
 
 lab: env ## JupyterLab on the notebooks |

@@ -59,7 +59,7 @@ def saelens(job: dict, data: Batches) -> dict:
     tuned, given = job["tuned"], dict(lr_end=3e-5)  # a tenth of its rate, as its runner fills in; unused when constant
     if tuned:
         given |= dict(lr=job["lr"], adam_beta2=job["beta2"], lr_warm_up_steps=job["warmup"],
-                     lr_decay_steps=round(job["decay"] * job["steps"]))
+                      lr_decay_steps=round(job["decay"] * job["steps"]))
     config = TopKTrainingSAEConfig(d_in=job["d"], d_sae=job["width"], k=job["k"], device=job["device"])
     model = TopKTrainingSAE(config)
     if tuned:  # what its `expected_average_only_in` would estimate, and the centre that all of us start from

@@ -137,3 +137,21 @@ def test_the_table_says_what_is_void_what_failed_and_whose_best_is_shown(tmp_pat
     readme.write_text(f"before\n{report.MARKERS[0]}\nold\n{report.MARKERS[1]}\nafter\n")
     report.refresh(readme, text)
     assert readme.read_text() == f"before\n{report.MARKERS[0]}\n{text}{report.MARKERS[1]}\nafter\n"
+
+
+def test_the_figure_shows_every_variant_and_hollow_ones_where_quality_differs():
+    rows = [dict(what=name, tokens_per_s=rate, activations_per_s=rate, void=name == "slow", ratio=300 / rate)
+            for name, rate in (("ours", 300.0), ("fast", 200.0), ("slow", 100.0))]
+    limits = [dict(what=what, value=1.0) for what in ("gemm_float32", "gemm_bfloat16", "triad")]
+    curve = [dict(by=by, value=value, seconds=value / 10) for by in ("tokens", "features", "l0") for value in (1, 2)]
+    results = dict(
+        machine=result(limits, n=4096), lm_laptop=result(rows, size="laptop", operations_per_token=1e9),
+        sae_paper=result(rows, size="paper", operations=1e9), matching_scaling=result(curve),
+        matching=result([dict(what="ours", seconds=2.0, ratio=1), dict(what="dense", seconds=90.0, ratio=45)], n=64),
+        sae_widths=result([dict(width=64, seconds_per_million=3.0)], d=16),
+        features=result([dict(tokens=10, what="encoding alone", seconds=0.5)]))
+    fig = report.draw(results)
+    language = fig.axes[0]
+    assert [label.get_text() for label in language.get_yticklabels()] == ["ours", "fast", "slow"]
+    assert [line.get_markerfacecolor() == "white" for line in language.lines[:3]] == [False, False, True]
+    assert "30%" in [text.get_text() for text in language.texts]
