@@ -92,7 +92,9 @@ def _time(run: Run):
 def results(folder: Path, tau: float = 0.8) -> str:
     """The README's results, as Markdown, from the tables under `folder`/data."""
     frame, models, saes = (pd.read_csv(folder / "data" / f"{name}.csv") for name in ("persistence", "models", "saes"))
-    frame = frame[(frame["tau"] == tau) & (frame["side"] == "child") & (frame["rule"] == "one_to_one")]
+    frame = frame[(frame["tau"] == tau) & (frame["rule"] == "one_to_one")]
+    ceilings = {row.parent if row.side == "parent" else row.child: row.ceiling for row in frame.itertuples()}
+    frame = frame[frame["side"] == "child"]
     published = frame[frame["arm"] == "as_published"].set_index(["parent", "child"])["observed"]
     lines = ["Share of the child's live features with a one-to-one partner in the parent at r >= 0.8:", "",
              "| from -> to | observed [95 % interval] | seed ceiling | null | excess | same initial weights |",
@@ -107,6 +109,12 @@ def results(folder: Path, tau: float = 0.8) -> str:
     lines += ["", "Read the small shares with the ladder: an SAE of a language model that was *never trained* already "
               f"shares {least:.1%}-{most:.1%} of the four models' features at the same threshold, so permuted tokens "
               "are too easy a null, and a share of this size says little about what training taught."]
+    turned = pd.read_csv(folder / "data" / "agreement.csv").set_index(["edge", "verdict"])
+    parts = [f"{edge.replace('→', '->')} {row.share_r:.1%} and {row.share:.1%} (kappa {row.kappa:.2f})"
+             for (edge, verdict), row in turned.iterrows() if verdict == "decoder"]
+    lines += ["", "Correlation is one verdict among several. Share of the one-to-one pairs with r >= 0.8, and with a "
+              f"decoder cosine of at least 0.8: {'; '.join(parts)}. Where the second is far larger, a feature kept its "
+              "direction but fires elsewhere ([verdicts](figures/verdicts.png))."]
     own = models[(models["split"] == "validation") & models["model"].isin(["base", "ngram"])]
     bits = own.pivot(index="model", columns="domain", values="bits_per_byte")
     children = models[models["split"] == "validation"].set_index(["model", "domain"])["bits_per_byte"]
@@ -115,7 +123,8 @@ def results(folder: Path, tau: float = 0.8) -> str:
               f"{bits.loc['ngram', 'python']:.2f}), Stories child {children['stories', 'stories']:.2f} on stories, Lua "
               f"child {children['lua', 'lua']:.2f} on Lua. SAEs: L0 {saes['l0'].min():.1f}-{saes['l0'].max():.1f}, "
               f"cross-entropy recovered {saes['ce_recovered_mean'].min():.1%}-{saes['ce_recovered_mean'].max():.1%} "
-              f"against mean ablation, dead latents at most {saes['dead_share'].max():.1%}."]
+              f"against mean ablation, dead latents at most {saes['dead_share'].max():.1%}; seed ceilings "
+              f"{', '.join(f'{name} {ceilings[name]:.1%}' for name in MODELS)}."]
     return "\n".join(lines) + "\n"
 
 

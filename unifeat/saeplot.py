@@ -185,8 +185,7 @@ def _densities(ax, density: pd.DataFrame):
     for k, model in enumerate(models):
         silent = int((~np.isfinite(density.loc[density["model"] == model,
                                                "log10_density"].astype(float))).sum())
-        ax.text(0.985, 0.97 - 0.095 * k, f"{name_of(model, SHORT_NAMES)}, {silent:,} never fire", ha="right",
-                va="top",
+        ax.text(0.03, 0.97 - 0.095 * k, f"{name_of(model, SHORT_NAMES)}, {silent:,} never fire", va="top",
                 transform=ax.transAxes, color=ink(MODEL_COLORS.get(model, GREY)), fontsize=6.3)
     ax.set(xlabel="firing density (log10 of the share of tokens)", ylabel="latents, all seeds")
 
