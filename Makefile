@@ -70,10 +70,10 @@ lock: ## Write requirements.lock anew from pyproject.toml | 1 min | 50 MB
 		-e 's/^\(torch==[0-9.]*\)+[a-z0-9]*/\1/' -e 's/ (pyproject.toml)//' build/requirements.txt; } > build/requirements.lock
 	mv build/requirements.lock requirements.lock
 
-figures: env ## Run the notebooks and regenerate every figure | 20-30 min | 1 GB
+figures: env ## Run the notebooks and regenerate every figure | 30 min | 1 GB
 	@"$(BIN)/python" -m unifeat figures --profile "$(PROFILE)" --corpora "$(CORPORA)" --from "$(FROM)"
 
-controls: env ## Run the notebook of controls, which trains SAEs of its own | not timed | 1 GB
+controls: env ## Run the notebook of controls, which trains SAEs of its own | 40 min (est.) | 1 GB
 	@"$(BIN)/python" -m unifeat controls --profile "$(PROFILE)" --corpora "$(CORPORA)"
 
 explorer: env ## The offline page of all features alone, from the store | 1 min | 10 MB
