@@ -339,6 +339,7 @@ def test_both_explanations_are_shown_with_their_scores(page):
     ("lua/emerged", "197 of 200 features of the Lua model", "Choose a feature"),
     ("all/everywhere", "12 of 800 features of all models", "Choose a feature"),
     ("%", "200 of 200 features of the Lua model", "Choose a feature"),
+    ("lua/constructor", "200 of 200 features of the Lua model", "Choose a feature"),
     ("merged/30", "200 of 200 features of the Merged model", "Merged feature #30")])
 def test_addresses(page, address, found, title):
     start = page.current_url
@@ -358,6 +359,15 @@ def test_deep_link_and_copy(page):
     assert text(page, "#copy") == "Copied"
     follow(page, "stories/41")
     assert "There is no page for #stories/41 here." in text(page, "#page")
+
+
+def test_a_feature_far_down_the_list_is_marked_there(page):
+    follow(page, "lua/1990")
+    assert [item.text.split("\n")[0] for item in find(page, "#list [aria-current=true]")] == ["#1990"]
+    assert page.execute_script("""
+        const row = document.querySelector("#list [aria-current=true]").getBoundingClientRect();
+        const box = document.getElementById("list").getBoundingClientRect();
+        return box.top <= row.top && row.bottom <= box.bottom;""")
 
 
 def test_text_of_the_corpora_is_text(page):
