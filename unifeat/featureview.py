@@ -6,6 +6,8 @@ from html import escape
 from unifeat import explorer, stages
 from unifeat.style import DOMAIN_NAMES, MODEL_COLORS, SHORT_NAMES
 
+HEAT = MODEL_COLORS | {"base": "#808080"}  # behind text, on a light page and on a dark one
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureView:
@@ -53,7 +55,7 @@ class FeatureView:
 
     def _cell(self, token: int, value: float, model: str) -> str:
         text = escape(self.data["vocab"][token] if token else "¶")
-        shade = f"{MODEL_COLORS[model]}{round(30 + 140 * value):02x}"
+        shade = f"{HEAT[model]}{round(30 + 140 * value):02x}"
         return f"<span style='background:{shade}'>{text}</span>" if value else text
 
     def _code(self, token: int) -> str:
