@@ -118,6 +118,7 @@ def test_the_command_says_where_the_page_is(monkeypatch, tmp_path, capsys):
     from unifeat import stages
     from unifeat.__main__ import main
 
+    assert main(["explorer", "--profile", "smok"]) == 2
     opened = []
     monkeypatch.setattr(explorer, "data", lambda run: fake())
     monkeypatch.setattr(stages, "open_run", lambda *names: opened.append(names) or SimpleNamespace(
@@ -125,7 +126,6 @@ def test_the_command_says_where_the_page_is(monkeypatch, tmp_path, capsys):
     monkeypatch.delenv("EXPLAINER", raising=False)
     assert main(["explorer", "--profile", "smoke", "--corpora", "embedded"]) == 0 and opened == [("smoke", "embedded")]
     assert capsys.readouterr().out == f"{tmp_path / 'explorer.html'}, 0 MB\n" and (tmp_path / "explorer.html").is_file()
-    assert main(["explorer", "--profile", "smok"]) == 2
     monkeypatch.setenv("EXPLAINER", "gpt")
     assert main(["explorer", "--profile", "smoke"]) == 2
     assert "EXPLAINER is lexical or llm" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -174,11 +175,18 @@ def disk_error(number, path):
 
 
 def test_two_processes_build_once(tmp_path):
-    script = ("import pathlib, time\nfrom unifeat import store\n"
-              "def build(folder):\n    time.sleep(1)\n    (folder / 'a').write_text('x')\n    print('built')\n"
-              f"store.make(pathlib.Path({str(tmp_path)!r}), 's', build)\n")
-    runs = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    out = [run.communicate()[0] for run in runs]
+    script = ("import os, pathlib, time\nfrom unifeat import store\n"
+              f"root = pathlib.Path({str(tmp_path)!r})\n(root / f'started{{os.getpid()}}').touch()\n"
+              "def build(folder):\n"
+              "    while len(list(root.glob('started*'))) < 2:\n        time.sleep(0.05)\n"
+              "    time.sleep(1)\n    (folder / 'a').write_text('x')\n    print('built')\n"
+              "store.make(root, 's', build)\n")
+    runs = []
+    for _ in range(2):
+        runs.append(subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True))
+        while not list((tmp_path / ".locks").glob("*.owner")):  # the second starts when the first is known as the owner
+            time.sleep(0.05)
+    out = [run.communicate(timeout=60)[0] for run in runs]
     assert "".join(out).count("built") == 1 and all(run.returncode == 0 for run in runs)
     assert any(f"Waiting for process {run.pid} on {socket.gethostname()} (since 20" in "".join(out) for run in runs)
 
