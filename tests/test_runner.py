@@ -164,13 +164,13 @@ def test_the_kernel_ends_with_the_run(tmp_path, number, status, word):
                                stderr=subprocess.PIPE, text=True)
     kernel = int(wait_for(lambda: (tmp_path / "notebooks" / "pid").read_text()))
     process.send_signal(number)
-    assert process.wait(20) == status
+    assert process.wait(60) == status
     if word:
         assert process.stderr.read().strip() == f"{word}; run the same command again and it continues where it stopped."
     wait_for(lambda: not alive(kernel))
 
 
-def wait_for(condition, seconds=30):
+def wait_for(condition, seconds=60):
     """The first truthy result of `condition`; a missing file counts as not yet."""
     limit = time.monotonic() + seconds
     while time.monotonic() < limit:
