@@ -97,7 +97,7 @@ SUMS := find figures/smoke -type f -exec cksum {} + | sort
 lint: env ## Style of code and notebooks | 1 s |
 	@"$(BIN)/ruff" check .
 
-unit: env ## Unit tests and doctests | 4 min |
+unit: env ## Unit tests and doctests | 5 min |
 	@"$(BIN)/python" -m pytest -q --doctest-modules
 
 soak: env ## Kill the smoke run 20 times, finish it, compare every byte | 1 h | 300 MB
@@ -113,7 +113,7 @@ bench: env ## Speed against other projects, measured; QUICK=1 only tries it out 
 lab: env ## JupyterLab on the notebooks |
 	@PYTHONWARNINGS="ignore:IProgress not found" "$(BIN)/jupyter-lab" --notebook-dir=notebooks
 
-notebooks: ## Refresh the committed notebooks from a laptop run | 1 min |
+notebooks: ## Refresh the committed notebooks from a laptop run | 2 min |
 	@$(MAKE) --no-print-directory figures PROFILE=laptop CORPORA= FROM=
 	@"$(BIN)/python" -m unifeat strip --profile laptop
 

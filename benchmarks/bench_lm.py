@@ -140,7 +140,7 @@ def _size(corpus, size: str, steps: int, repeats: int) -> dict:
         start = lm.build(profile.model, profile.corpora.vocab, context)
         return compare(start, blocks, held_out, config, repeats, VARIANTS)
 
-    return harness.measured(f"lm_{size}", settings, measure, harness, lm, sys.modules[__name__])
+    return harness.measured(f"lm_{size}", settings, measure, harness, lm, training, sys.modules[__name__])
 
 
 def _blocks(stream: np.ndarray, context: int) -> np.ndarray:

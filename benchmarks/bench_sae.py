@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks import harness, peers
-from unifeat import features, lm, profiles, sae, saetraining, stages
+from unifeat import features, lm, profiles, sae, saetraining, stages, training
 
 PINS = {"saelens": ["sae-lens==6.54.0", "transformer-lens==3.9.0"],
         "dictionary_learning": ["dictionary-learning==0.1.0"],
@@ -197,19 +197,19 @@ def run() -> list[dict]:
     if not small:
         sizes["paper"] = job | dict(d=2 * d, width=paper.width, k=paper.k, batch=paper.batch, steps=8, warmup=2,
                                     lr=2e-3)
-    out = []
+    out, code = [], (harness, peers, lm, sae, training, saetraining, sys.modules[__name__])
     for size, given in sizes.items():
         x = torch.from_numpy(np.load(held_out).reshape(-1, given["d"]))
         settings = {key: value for key, value in given.items() if key != "activations"}
         out.append(harness.measured(
             f"sae_{size}", settings | dict(size=size, pins=PINS, variants=VARIANTS, operations=10 * given["d"]
                                            * given["width"], model=on.model_folder("base").parent.name),
-            lambda given=given, x=x: compare(given, x, VARIANTS), harness, peers, lm, sae, sys.modules[__name__]))
+            lambda given=given, x=x: compare(given, x, VARIANTS), *code))
     wide = [1 << i for i in range(8, 10 if small else 15)]
     given = sizes[on.profile.name]
     out.append(harness.measured("sae_widths", dict(widths=wide, batch=given["batch"], k=given["k"], d=d),
-                                lambda: widths(given, wide), harness, peers, lm, sae, sys.modules[__name__]))
+                                lambda: widths(given, wide), *code))
     stream = dict(tokens=8192 if small else 163_840, buffer=8192 if small else 65_536)
     out.append(harness.measured("sae_stream", stream | dict(size=on.profile.name), lambda: one_stream(on, **stream),
-                                harness, lm, sae, sys.modules[__name__]))
+                                *code))
     return out

@@ -59,7 +59,7 @@ def frontier(frame: pd.DataFrame, goal: dict, note: str = ""):
     """
     fig = picture(3.6, note)
     ax = fig.subplots()
-    ax.axvspan(100 * goal["ce_recovered_mean"], 101, ymin=0, color=tint(GREY, 0.25), lw=0, zorder=0)
+    ax.axvspan(100 * goal["ce_recovered_mean"], 101, ymin=goal["ceiling"], color=tint(GREY, 0.25), lw=0, zorder=0)
     ax.axhline(100 * goal["ceiling"], color=GREY, lw=0.8, ls=":")
     ax.axvline(100 * goal["ce_recovered_mean"], color=GREY, lw=0.8, ls=":")
     base = frame[frame["varied"] == "reference"]

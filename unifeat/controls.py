@@ -65,27 +65,30 @@ def kinds(run: Run) -> pd.DataFrame:
     matched: whether the base's L0 is within 5 % of the profile's k; only then is it a fair comparison.
     """
     p = run.profile
-    frame = _sweep((kind, _other(run, kind=kind, l1=p.sae.l1 or WEAK_L1)) for kind in p.controls.kinds)
+    frame = _sweep((kind, other(run, kind=kind)) for kind in p.controls.kinds)
     return frame.assign(matched=(frame["l0"] / p.sae.k - 1).abs() <= 0.05)
 
 
 def sizes(run: Run) -> pd.DataFrame:
     """Does the size of the dictionary decide? (x = latents per MLP neuron)."""
     p = run.profile
-    return _sweep((times, _other(run, width=times * p.model.d_mlp)) for times in p.controls.expansions)
+    return _sweep((times, other(run, width=times * p.model.d_mlp)) for times in p.controls.expansions)
 
 
 def lengths(run: Run) -> pd.DataFrame:
     """Does the length of the SAEs' training decide? (x = activations seen, millions)."""
     p = run.profile
     counts = [round(p.controls.tokens * share) for share in p.controls.lengths]
-    return _sweep((count / 1e6, _other(run, tokens=count)) for count in counts)
+    return _sweep((count / 1e6, other(run, tokens=count)) for count in counts)
 
 
-def _other(run: Run, **change) -> Run:
-    """The run with other SAEs: two seeds, trained for controls.tokens, changed as said."""
+def other(run: Run, **change) -> Run:
+    """The run with other SAEs: two seeds, trained for controls.tokens, changed as said.
+
+    All have the L1 that relu needs, and the other kinds pass over, so that equal recipes are trained once.
+    """
     p = run.profile
-    return variant(run, sae=dict(seeds=p.sae.seeds[:2], tokens=p.controls.tokens) | change)
+    return variant(run, sae=dict(seeds=p.sae.seeds[:2], tokens=p.controls.tokens, l1=p.sae.l1 or WEAK_L1) | change)
 
 
 def _sweep(runs) -> pd.DataFrame:
@@ -121,13 +124,13 @@ def models(run: Run) -> pd.DataFrame:
     again = variant(run, model=dict(seed=p.model.seed + 1), base=dict(seed=p.base.seed + 1),
                     sae=dict(seeds=p.sae.seeds[:2]))
     everything, tau = np.ones(len(run.probe["domain"]), bool), p.probe.tau
-    other = [_stored(run, f"lm-seeds-{a}-{b}", [run, again], ("base", a), ("base", b), everything, p.probe)
-             for a, b in flow.seed_pairs(again, "controlled")]
+    across = [_stored(run, f"lm-seeds-{a}-{b}", [run, again], ("base", a), ("base", b), everything, p.probe)
+              for a, b in flow.seed_pairs(again, "controlled")]
     same = [one.table for one in flow.twins(again, "base")]
     neurons = _neurons(run, again)
     return pd.DataFrame([dict(x="base → Lua") | measure(run),
-                         dict(x="base → another base") | flow.share(other, RULE, tau)
-                         | flow.bounded(other, same, RULE, tau),
+                         dict(x="base → another base") | flow.share(across, RULE, tau)
+                         | flow.bounded(across, same, RULE, tau),
                          dict(x="their neurons") | flow.share([neurons], RULE, tau)])
 
 

@@ -145,9 +145,9 @@ def ladder_table(run: Run, tau: float | None = None) -> pd.DataFrame:
 
 def share(pairs: list[dict], rule: str, tau: float, label: str = "r", side: str = "child") -> dict:
     """Share of a side's features at r >= tau with its interval, mean over tables of `matching.compare`."""
-    kind, at = ("observed" if label == "r" else "null"), _number(tau)
+    kind, at = ("observed" if label == "r" else "null"), number(tau)
     observed = np.mean([one[f"{kind}.{rule}.{side}"][at] for one in pairs])
-    found = _resampled(pairs, rule, at, (side,))
+    found = resampled(pairs, rule, at, (side,))
     low, high = matching.interval(found, observed) if label == "r" else (np.nan, np.nan)
     return dict(observed=observed, ci_low=low, ci_high=high)
 
@@ -158,22 +158,24 @@ def bounded(pairs: list[dict], same: list[dict], rule: str, tau: float) -> dict:
     pairs: tables of the edge; same: of the child's seed twins. Both resample the same documents, so that what they
     share cancels in the excess.
     """
-    at, key = _number(tau), f"{rule}.child"
+    at, key = number(tau), f"{rule}.child"
     top = ceiling(same, rule)[at]
     null, observed = (np.mean([one[f"{kind}.{key}"][at] for one in pairs]) for kind in ("null", "observed"))
-    both = _resampled(same, rule, at, ("parent", "child"))
-    excesses = matching.excess(_resampled(pairs, rule, at), both, null)
+    both = resampled(same, rule, at, ("parent", "child"))
+    excesses = matching.excess(resampled(pairs, rule, at), both, null)
     ends = [*matching.interval(both), *matching.interval(excesses, bounds=(-np.inf, np.inf))]
     names = ("ceiling_low", "ceiling_high", "excess_low", "excess_high")
     return dict(ceiling=top, null=null, excess=float(matching.excess(observed, top, null))
                 ) | dict(zip(names, ends, strict=True))
 
 
-def _number(tau: float) -> int:
+def number(tau: float) -> int:
+    """Where `tau` stands in matching.TAUS."""
     return int(np.argmin(np.abs(matching.TAUS - tau)))
 
 
-def _resampled(pairs: list[dict], rule: str, at: int, sides=("child",)) -> np.ndarray:
+def resampled(pairs: list[dict], rule: str, at: int, sides=("child",)) -> np.ndarray:
+    """Resampled shares (resamples,) at threshold number `at`, mean over tables of `matching.compare` and `sides`."""
     return np.mean([one[f"resampled.{rule}.{side}"][:, at] for one in pairs for side in sides], axis=0)
 
 
@@ -181,7 +183,7 @@ def _turned(run: Run, edge: tuple[str, str], rule: str, tau: float) -> float:
     if edge not in EDGES[:4]:
         return np.nan
     a, b = seed_pairs(run, "controlled")[0]
-    return rungs.rotated(run, (edge[0], a), (edge[1], b))[f"observed.{rule}.child"][_number(tau)]
+    return rungs.rotated(run, (edge[0], a), (edge[1], b))[f"observed.{rule}.child"][number(tau)]
 
 
 def quantiles(ladder: pd.DataFrame) -> pd.DataFrame:

@@ -1,10 +1,9 @@
 """The frontier of SAE recipes: how far two seeds agree, against how faithful the SAE is (notebook 09)."""
 
-import numpy as np
 import pandas as pd
 
 from unifeat import flow, matching
-from unifeat.controls import WEAK_L1, variant
+from unifeat.controls import other
 from unifeat.stages import Run
 
 MODEL, RULE = "base", "one_to_one"
@@ -24,34 +23,29 @@ def frontier(run: Run) -> pd.DataFrame:
 
 def _recipes(run: Run):
     p = run.profile
-    s, tokens = p.sae, p.controls.tokens
-
-    def changed(**change):
-        return variant(run, sae=dict(seeds=s.seeds[:2], tokens=tokens) | change)
-
+    s = p.sae
     yield "adopted", "", run
-    yield "reference", "", changed()
+    yield "reference", "", other(run)
     for share in p.controls.lengths:
-        yield "length", f"{share:g}×", changed(tokens=round(tokens * share))
+        yield "length", f"{share:g}×", other(run, tokens=round(p.controls.tokens * share))
     for times in p.controls.expansions:
-        yield "width", f"{times}×", changed(width=times * p.model.d_mlp)
+        yield "width", f"{times}×", other(run, width=times * p.model.d_mlp)
     for k in (max(1, s.k // 2), s.k * 8 // 5):
-        yield "k", f"{k}", changed(k=k, k_first=max(k, s.k_first))
+        yield "k", f"{k}", other(run, k=k, k_first=max(k, s.k_first))
     for times in (0.25, 0.5, 2):
-        yield "learning rate", f"{times:g}×", changed(lr=s.lr * times)
-    yield "annealing", "none", changed(k_anneal=0.0)
+        yield "learning rate", f"{times:g}×", other(run, lr=s.lr * times)
+    yield "annealing", "none", other(run, k_anneal=0.0)
     for kind in p.controls.kinds:
         if kind != s.kind:
-            yield "kind", kind, changed(kind=kind, l1=s.l1 or WEAK_L1)
+            yield "kind", kind, other(run, kind=kind)
 
 
 def _measure(run: Run) -> dict:
     s, table = run.profile.sae, run.sae_table(MODEL)
-    at = int(np.argmin(np.abs(matching.TAUS - run.profile.probe.tau)))
+    at = flow.number(run.profile.probe.tau)
     same = [one.table for one in flow.twins(run, MODEL)]
     ceiling = flow.ceiling(same, RULE)[at]
-    spread = np.mean([one[f"resampled.{RULE}.{side}"][:, at] for one in same for side in ("parent", "child")], axis=0)
-    low, high = matching.interval(spread, ceiling)
+    low, high = matching.interval(flow.resampled(same, RULE, at, ("parent", "child")), ceiling)
     return dict(width=s.width, k=s.k, tokens=s.tokens, l0=table["l0"].mean(),
                 ce_recovered_mean=table["ce_recovered_mean"].mean(), dead_share=table["dead_share"].mean(),
                 ceiling=ceiling, ceiling_low=low, ceiling_high=high, live=table["live"].mean(),

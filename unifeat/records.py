@@ -1,6 +1,5 @@
 """What each notebook was last run with and what it wrote, so that a second run repeats only what has changed."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -28,7 +27,7 @@ def commit() -> str:
 def code() -> str:
     """Hash of every file of the package and of the pins."""
     files = [path for path in sorted((paths.ROOT / "unifeat").rglob("*")) if path.is_file() and path.suffix != ".pyc"]
-    return store.digest([[str(path.relative_to(paths.ROOT)), _hash(path)]
+    return store.digest([[str(path.relative_to(paths.ROOT)), store.sha256(path)]
                          for path in [*files, paths.ROOT / "requirements.lock"] if path.is_file()])
 
 
@@ -51,7 +50,7 @@ def notebook(path: Path, common: str) -> str:
 
 def write(record: Path, key: str, saved: dict[str, list[str]]) -> None:
     """Note that the notebook with this key wrote `saved`, {figure: files}."""
-    files = {file: _hash(Path(file)) for group in saved.values() for file in group}
+    files = {file: store.sha256(Path(file)) for group in saved.values() for file in group}
     store.write_text(record, json.dumps(dict(key=key, saved=list(saved), files=files), indent=1) + "\n")
 
 
@@ -59,11 +58,7 @@ def unchanged(record: Path, key: str) -> tuple[str, ...] | None:
     """The figures that the notebook with this key wrote, if every file of theirs still is as written; else None."""
     try:
         known = json.loads(record.read_text(encoding="utf-8"))
-        same = known["key"] == key and all(_hash(Path(file)) == value for file, value in known["files"].items())
+        same = known["key"] == key and all(store.sha256(Path(file)) == value for file, value in known["files"].items())
         return tuple(known["saved"]) if same else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -109,12 +109,6 @@ def results(folder: Path, tau: float = 0.8) -> str:
     lines += ["", "Read the small shares with the ladder: an SAE of a language model that was *never trained* already "
               f"shares {least:.1%}-{most:.1%} of the four models' features at the same threshold, so permuted tokens "
               "are too easy a null, and a share of this size says little about what training taught."]
-    turned = pd.read_csv(folder / "data" / "agreement.csv").set_index(["edge", "verdict"])
-    parts = [f"{edge.replace('→', '->')} {row.share_r:.1%} and {row.share:.1%} (kappa {row.kappa:.2f})"
-             for (edge, verdict), row in turned.iterrows() if verdict == "decoder"]
-    lines += ["", "Correlation is one verdict among several. Share of the one-to-one pairs with r >= 0.8, and with a "
-              f"decoder cosine of at least 0.8: {'; '.join(parts)}. Where the second is far larger, a feature kept its "
-              "direction but fires elsewhere ([verdicts](figures/verdicts.png))."]
     own = models[(models["split"] == "validation") & models["model"].isin(["base", "ngram"])]
     bits = own.pivot(index="model", columns="domain", values="bits_per_byte")
     children = models[models["split"] == "validation"].set_index(["model", "domain"])["bits_per_byte"]

@@ -166,7 +166,7 @@ def _fault(folder: Path, manifest, full: bool = False) -> str:
                 return f"{name} is missing"
             if (size := (folder / name).stat().st_size) != entry["bytes"]:
                 return f"{name} has {size:,} bytes and not {entry['bytes']:,}"
-            if full and _sha256(folder / name) != entry["sha256"]:
+            if full and sha256(folder / name) != entry["sha256"]:
                 return f"{name} has other content than was written"
         foreign = sorted(set(_files(folder)) - {MANIFEST, *manifest["files"]}) if full else []
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -215,7 +215,7 @@ def _seal(folder: Path, manifest: dict) -> None:
     for name in _files(folder):
         if not name.startswith(f"{CHECKPOINT}/"):
             _check_array(folder / name)
-            files[name] = dict(bytes=(folder / name).stat().st_size, sha256=_sha256(folder / name))
+            files[name] = dict(bytes=(folder / name).stat().st_size, sha256=sha256(folder / name))
             disk.sync(folder / name)
     (folder / MANIFEST).write_text(json.dumps({**manifest, "files": files}, indent=1) + "\n", encoding="utf-8")
     disk.sync(folder / MANIFEST)
@@ -237,6 +237,6 @@ def _files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
