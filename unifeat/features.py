@@ -9,11 +9,11 @@ from unifeat.sae import ROWS, Sae
 
 
 @torch.inference_mode()
-def probe_activations(model, blocks: np.ndarray, batch: int = 32) -> torch.Tensor:
-    """MLP activations (tokens, d) of `model` on `blocks` (n, context); special tokens (id 0) are left out."""
+def probe_activations(model, blocks: np.ndarray, hook: str = lm.HOOK, batch: int = 32) -> torch.Tensor:
+    """Activations (tokens, d) of `model` at `hook` on `blocks` (n, context); special tokens (id 0) are left out."""
     tokens = torch.from_numpy(np.asarray(blocks).astype(np.int64))
     model.to(lm.device())
-    return torch.cat([lm.activations(model, part.to(lm.device()))[part > 0] for part in tokens.split(batch)])
+    return torch.cat([lm.activations(model, part.to(lm.device()), hook)[part > 0] for part in tokens.split(batch)])
 
 
 def encode(sae: Sae, x: torch.Tensor) -> sparse.csr_matrix:

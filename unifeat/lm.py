@@ -1,8 +1,10 @@
-"""The language model: a Mistral-architecture transformer, its training loop, its losses, its MLP activations."""
+"""The language model: built, saved, loaded, its losses, and its activations at a hook point."""
 
 import contextlib
 import hashlib
 import math
+import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,12 @@ import torch
 from unifeat.errors import UnifeatError
 from unifeat.profiles import Model
 
-CHUNK = 1024  # rows of logits held at once; 1,024 x 4,096 in bf16 stays inside a core's caches
+CHUNK = 1024  # rows of logits held at once
+HOOK = "blocks.0.mlp.hook_post"  # TransformerLens's name of the activation inside the first MLP
+HOOKS = {"mlp.hook_post": "the input of the MLP's last projection", "hook_mlp_out": "the MLP's output",
+         "hook_resid_post": "the block's output"}
+
+_LOADING = threading.Lock()  # transformers swaps global functions while it loads
 
 
 class ModelError(UnifeatError):
@@ -55,8 +62,12 @@ def build(config: Model, vocab: int, context: int):
 
 
 def attention() -> str:
-    """Attention kernel: at 128 tokens torch's fused one is 5 times slower on a CPU than three plain products."""
-    return "sdpa" if torch.cuda.is_available() else "eager"
+    """Attention kernel: torch's on a GPU, ours on a CPU."""
+    if torch.cuda.is_available():
+        return "sdpa"
+    from unifeat import attention  # with transformers, which takes seconds to import
+
+    return attention.NAME
 
 
 def save(model, tokenizer, folder: Path) -> None:
@@ -67,10 +78,11 @@ def save(model, tokenizer, folder: Path) -> None:
 
 
 def load(folder: str | Path):
-    """The causal language model in `folder` (Hugging Face layout, safetensors), in evaluation mode.
+    """The causal language model in `folder` (Hugging Face layout, safetensors), in evaluation mode and float32.
 
     Raises:
-        ModelError: no such folder, missing or unreadable weights, or weights of another shape.
+        ModelError: no such folder, missing or unreadable weights, weights of another shape or not finite, or an
+            architecture without an MLP to hook.
     """
     from transformers import AutoModelForCausalLM
 
@@ -79,22 +91,29 @@ def load(folder: str | Path):
         raise ModelError(f"{folder} holds no model (config.json is missing); give a folder in Hugging Face layout.")
     _quiet()
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, dtype=torch.float32,
-            attn_implementation=attention(), output_loading_info=True)
+        with _LOADING:
+            model, info = AutoModelForCausalLM.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, dtype=torch.float32,
+                attn_implementation=attention(), output_loading_info=True)
     except Exception as error:
-        raise ModelError(f"The model in {folder} cannot be loaded ({str(error).strip().splitlines()[0]}); save it "
-                         "again with save_pretrained, weights as safetensors.") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"The model in {folder} cannot be loaded ({reason}); save it again with save_pretrained, "
+                         "weights as safetensors.") from error
     if absent := sorted(info["missing_keys"]) + sorted(str(item) for item in info["mismatched_keys"]):
         raise ModelError(f"The model in {folder} lacks the tensor {absent[0]}; its weights file is incomplete.")
+    for name, value in model.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise ModelError(f"The model in {folder} has values in {name} that are not finite; train or save it again.")
+    site(model)
     return model.eval()
 
 
 def _quiet() -> None:
-    """No progress bars for files of a few megabytes."""
+    """No progress bars for files of a few megabytes, and no warnings of what is checked here."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
 
 
 def bridge(folder: str | Path):
@@ -125,10 +144,10 @@ def evaluate(model, blocks: np.ndarray, token_bytes: np.ndarray | None = None, b
     for start in range(0, len(blocks), batch):
         tokens = torch.from_numpy(np.asarray(blocks[start:start + batch]).astype(np.int64)).to(device())
         with autocast():
-            hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state
+            hidden = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
             rows, targets = hidden[:, :-1].reshape(-1, hidden.shape[-1]), tokens[:, 1:].reshape(-1)
             for i in range(0, len(rows), CHUNK):
-                logits = (rows[i:i + CHUNK] @ model.lm_head.weight.T).float()
+                logits = model.get_output_embeddings()(rows[i:i + CHUNK]).float()
                 loss += torch.nn.functional.cross_entropy(logits, targets[i:i + CHUNK], reduction="sum").item()
                 right += (logits.max(-1).indices == targets[i:i + CHUNK]).sum().item()
         count += len(targets)
@@ -140,19 +159,55 @@ def evaluate(model, blocks: np.ndarray, token_bytes: np.ndarray | None = None, b
     return out
 
 
-def site(model, layer: int = 0) -> torch.nn.Module:
-    """The module whose input is the MLP activation (TransformerLens: blocks.{layer}.mlp.hook_post)."""
-    return model.model.layers[layer].mlp.down_proj
+def blocks(model) -> torch.nn.ModuleList:
+    """The transformer blocks of a Hugging Face model, whatever its architecture calls them.
+
+    Raises:
+        ModelError: it has none that look like blocks with an MLP.
+    """
+    for module in model.modules():
+        if isinstance(module, torch.nn.ModuleList) and len(module) and hasattr(module[0], "mlp"):
+            return module
+    raise ModelError(f"{type(model).__name__} has no blocks with an MLP; use a causal language model such as Mistral, "
+                     "Llama, GPT-2 or GPT-NeoX, with at least one layer.")
+
+
+def site(model, hook: str = HOOK) -> torch.nn.Module:
+    """The module at a hook point, named as in TransformerLens (see HOOKS): the activation is its output.
+
+    For blocks.{i}.mlp.hook_post it is the MLP's last projection, and the activation is its *input*.
+
+    Raises:
+        ModelError: another name, or a block that the model does not have.
+    """
+    layers, found = blocks(model), re.fullmatch(r"blocks\.(\d+)\.(.+)", hook)
+    if found is None or found[2] not in HOOKS or int(found[1]) >= len(layers):
+        raise ModelError(f"{hook!r} is no hook point of this model; use blocks.N.{{{', '.join(HOOKS)}}} with N from 0 "
+                         f"to {len(layers) - 1}.")
+    block = layers[int(found[1])]
+    if found[2] == "hook_resid_post":
+        return block
+    if found[2] == "hook_mlp_out":
+        return block.mlp
+    return [part for part in block.mlp.modules() if getattr(part, "weight", torch.empty(0)).ndim == 2][-1]
 
 
 @contextlib.contextmanager
-def hooked(model, change, layer: int = 0):
-    """Within the context, the MLP activation x (batch, context, d_mlp) becomes change(x), or stays if None."""
-    def hook(_, args):
+def hooked(model, change, hook: str = HOOK):
+    """Within the context, the activation x (batch, context, d) at `hook` becomes change(x), or stays if None."""
+    def before(_, args):
         new = change(args[0])
         return None if new is None else (new.to(args[0].dtype), *args[1:])
 
-    handle = site(model, layer).register_forward_pre_hook(hook)
+    def after(_, __, output):
+        x, rest = (output[0], output[1:]) if isinstance(output, tuple) else (output, None)
+        new = change(x)
+        new = x if new is None else new.to(x.dtype)
+        return new if rest is None else (new, *rest)
+
+    module = site(model, hook)
+    handle = (module.register_forward_pre_hook(before) if hook.endswith(".mlp.hook_post") else
+              module.register_forward_hook(after))
     try:
         yield
     finally:
@@ -160,11 +215,11 @@ def hooked(model, change, layer: int = 0):
 
 
 @torch.inference_mode()
-def activations(model, tokens: torch.Tensor, layer: int = 0) -> torch.Tensor:
-    """MLP activations (batch, context, d_mlp) of `tokens` (batch, context), in the dtype of computation."""
+def activations(model, tokens: torch.Tensor, hook: str = HOOK) -> torch.Tensor:
+    """Activations (batch, context, d) at `hook` for `tokens` (batch, context), in the dtype of computation."""
     kept = []
-    with hooked(model, kept.append, layer), autocast():
-        model.model(input_ids=tokens, use_cache=False)
+    with hooked(model, kept.append, hook), autocast():
+        model.base_model(input_ids=tokens, use_cache=False)
     return kept[0]
 
 
@@ -184,6 +239,7 @@ def describe(model) -> dict:
     """Sizes of a model, for figures and tables."""
     config = model.config
     return dict(parameters=sum(p.numel() for p in model.parameters()), layers=config.num_hidden_layers,
-                d_model=config.hidden_size, d_mlp=config.intermediate_size, heads=config.num_attention_heads,
-                kv_heads=config.num_key_value_heads, vocab=config.vocab_size,
+                d_model=config.hidden_size, d_mlp=sum(site(model).weight.shape) - config.hidden_size,
+                heads=config.num_attention_heads,
+                kv_heads=getattr(config, "num_key_value_heads", config.num_attention_heads), vocab=config.vocab_size,
                 context=config.max_position_embeddings)

@@ -91,6 +91,7 @@ class Merge:
 class Sae:
     """Sparse autoencoders on the MLP activations, all seeds of a model on one activation stream."""
 
+    hook: str  # TransformerLens's name of the hook point whose activations they read
     kind: str  # relu | topk | batchtopk
     width: int  # latents
     k: int  # active latents per token (topk, batchtopk); the L0 that relu's l1 is steered to

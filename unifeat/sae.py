@@ -1,4 +1,4 @@
-"""Sparse autoencoders on MLP activations: three kinds, one trainer for several seeds on one stream, metrics."""
+"""Sparse autoencoders of activations: three kinds, their metrics, their files."""
 
 import json
 import math
@@ -13,7 +13,8 @@ from unifeat import lm
 from unifeat.errors import UnifeatError
 
 TENSORS = ("w_enc", "b_enc", "w_dec", "b_dec")
-SCALARS = ("kind", "k", "scale", "threshold", "lm_hash", "seed", "dead_share")
+SCALARS = ("kind", "k", "scale", "threshold", "lm_hash", "seed", "dead_share", "hook")
+KINDS = ("relu", "topk", "batchtopk")
 ROWS = 2048  # activations handled at once: their latents stay inside a core's caches
 
 
@@ -45,6 +46,7 @@ class Sae:
     lm_hash: str = ""  # weights of the language model it was trained on
     seed: int = 0
     dead_share: float = math.nan  # latents that did not fire in the last `dead_after` tokens of training
+    hook: str = lm.HOOK  # the hook point whose activations it reads
 
     @property
     def width(self) -> int:
@@ -88,10 +90,10 @@ def act(z: torch.Tensor, kind: str, k: int, threshold: float) -> torch.Tensor:
 
 @torch.inference_mode()
 def evaluate(saes: list[Sae], model, blocks: np.ndarray, batch: int = 32) -> list[dict]:
-    """Metrics of each SAE on the activations of `model` over `blocks` (n, context), special tokens left out.
+    """Metrics of SAEs of one hook point on the activations of `model` over `blocks` (n, context), no special tokens.
 
         FVU = sum ||x - x_hat||^2 / sum ||x - mean x||^2, mean per dimension, sums over all tokens
-        CE recovered = (CE_ablated - CE_sae) / (CE_ablated - CE_clean), the MLP activation replaced by its mean,
+        CE recovered = (CE_ablated - CE_sae) / (CE_ablated - CE_clean), the activation replaced by its mean,
         by zero, or by the SAE's reconstruction at every token
 
     Returns per SAE: l0 (mean active latents per token), fvu, ce_recovered_mean, ce_recovered_zero, and
@@ -99,16 +101,17 @@ def evaluate(saes: list[Sae], model, blocks: np.ndarray, batch: int = 32) -> lis
     """
     kept = [part.to(lm.device()) > 0 for part in torch.from_numpy(np.asarray(blocks).astype(np.int64)).split(batch)]
     moments, ablated = _Moments(kept), {}
-    with lm.hooked(model, moments.add):
+    hook = saes[0].hook
+    with lm.hooked(model, moments.add, hook):
         clean = lm.evaluate(model, blocks, batch=batch)["loss_nats"]
     mean = moments.total / moments.n
     for name, value in (("mean", mean), ("zero", torch.zeros_like(mean))):
-        with lm.hooked(model, lambda x, value=value: value.expand_as(x)):
+        with lm.hooked(model, lambda x, value=value: value.expand_as(x), hook):
             ablated[name] = lm.evaluate(model, blocks, batch=batch)["loss_nats"]
     out = []
     for sae in saes:
         swap = _Reconstruction(sae, kept, mean)
-        with lm.hooked(model, swap):
+        with lm.hooked(model, swap, hook):
             loss = lm.evaluate(model, blocks, batch=batch)["loss_nats"]
         out.append(swap.result() | {f"ce_recovered_{name}": (ce - loss) / (ce - clean) for name, ce in ablated.items()})
     return out
@@ -181,15 +184,29 @@ def load(folder: str | Path, model=None) -> Sae:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         sae = Sae(**load_file(folder / "sae.safetensors"), **config)
-        width, d = sae.w_enc.shape
-        if any(t.shape != shape for t, shape in zip(sae.parameters(), [(width, d), (width,), (width, d), (d,)],
-                                                    strict=True)):
-            raise ValueError("its tensors have shapes that do not fit together")
-        if not all(torch.isfinite(t).all() for t in sae.parameters()):
-            raise ValueError("it holds values that are not finite")
+        _check(sae)
     except Exception as error:
         raise SaeError(f"The SAE in {folder} cannot be loaded ({error}); train or save it again.") from error
     if model is not None and lm.weights_hash(model) != sae.lm_hash:
         raise SaeError(f"The SAE in {folder} was trained on another model (weights {sae.lm_hash}, not "
                        f"{lm.weights_hash(model)}); load it without a model to use it all the same.")
     return sae
+
+
+def _check(sae: Sae) -> None:
+    """Refuse what would compute a wrong number or none."""
+    (width, d), tensors = sae.w_enc.shape, sae.parameters()
+    number = (int, float)
+    for fine, problem in (
+        ([tuple(t.shape) for t in tensors] == [(width, d), (width,), (width, d), (d,)],
+         "its tensors have shapes that do not fit together"),
+        (all(t.dtype == torch.float32 for t in tensors), "its tensors are not float32"),
+        (all(torch.isfinite(t).all() for t in tensors), "it holds values that are not finite"),
+        (sae.kind in KINDS, f"its kind is none of {', '.join(KINDS)}"),
+        (type(sae.k) is int and 0 < sae.k <= width, "its k is not a number of latents"),
+        (isinstance(sae.scale, number) and 0 < sae.scale < math.inf, "its scale is not a positive number"),
+        (isinstance(sae.threshold, number) and 0 <= sae.threshold < math.inf, "its threshold is no number from 0 on"),
+        (isinstance(sae.hook, str), "its hook point is not a name"),
+    ):
+        if not fine:
+            raise ValueError(problem)

@@ -30,7 +30,7 @@ def init(config: profiles.Sae, d: int, seed: int, scale: float, center: torch.Te
     w = torch.randn(config.width, d, generator=generator)
     w = (w / w.norm(dim=1, keepdim=True)).to(center.device)
     return Sae(config.kind, config.k, w.clone(), w.new_zeros(config.width), w, center.clone(), scale,
-               lm_hash=lm_hash, seed=seed)
+               lm_hash=lm_hash, seed=seed, hook=config.hook)
 
 
 def geometric_median(x: torch.Tensor, steps: int = 50) -> torch.Tensor:
@@ -174,7 +174,7 @@ class Trainer:
 
 def stream(model, blocks: list[np.ndarray], weights, config: profiles.Sae, seed: int = 0, start: int = 0,
            ) -> Iterator[torch.Tensor]:
-    """Buffers (tokens, d) of MLP activations of `model` over its own data mix, special tokens left out.
+    """Buffers (tokens, d) of activations of `model` at config.hook over its own data mix, special tokens left out.
 
     Enough for config.tokens, from buffer number `start` on; every buffer is drawn from all over the corpus and is to
     be shuffled by its readers.
@@ -188,23 +188,26 @@ def stream(model, blocks: list[np.ndarray], weights, config: profiles.Sae, seed:
     for i in range(start * per_buffer, count, per_buffer):
         parts = []
         for tokens in training.batches(blocks, order[i:i + per_buffer], min(64, per_buffer)):
-            parts.append(lm.activations(model, tokens)[tokens > 0])
+            parts.append(lm.activations(model, tokens, config.hook)[tokens > 0])
         yield torch.cat(parts)
 
 
 def train(model, blocks: list[np.ndarray], weights, config: profiles.Sae, name: str = "model",
-          folder: Path | None = None) -> tuple[list[Sae], list[dict]]:
+          folder: Path | None = None, bar: tqdm | None = None) -> tuple[list[Sae], list[dict]]:
     """Train one SAE per seed of `config` on one stream of activations of `model`.
 
     Seeds differ in initial weights and in the order in which they draw batches from each buffer.
     Returns (SAEs, log): the log has one row per 1 % of training and seed: model, seed, tokens, fvu, l0, dead. With
-    `folder` the state is saved there now and then, and a later call goes on from it.
+    `folder` the state is saved there now and then, and a later call goes on from it. `bar`: a progress bar to advance
+    by the tokens seen, instead of its own.
     """
+    if bar is None:
+        with tqdm(total=config.tokens, desc=f"SAEs of {name}", unit="tok", unit_scale=True, mininterval=1) as bar:
+            return train(model, blocks, weights, config, name, folder, bar)
     saved, lm_hash = Checkpoint(folder), lm.weights_hash(model)
     generators = [torch.Generator().manual_seed(1000 + seed) for seed in config.seeds]
     tensors, state = saved.load() or ({}, dict(buffer=0, at=0, log=[]))
     trainers, log, at = [], state["log"], state["at"]
-    bar = tqdm(total=config.tokens, desc=f"SAEs of {name}", unit="tok", unit_scale=True, mininterval=1)
     for number, buffer in enumerate(stream(model, blocks, weights, config, start=state["buffer"]), state["buffer"]):
         if not trainers:
             trainers, variance = _trainers(buffer, config, lm_hash, generators, tensors, state)
@@ -226,7 +229,6 @@ def train(model, blocks: list[np.ndarray], weights, config: profiles.Sae, name: 
                 _save(saved, trainers, begin, dict(buffer=number, at=i + config.batch, log=log, variance=variance,
                                                    scale=trainers[0].sae.scale))
         at = 0
-    bar.close()
     return [trainer.finish() for trainer in trainers], log
 
 

@@ -31,6 +31,7 @@ from unifeat import (
     sources,
     store,
     textfiles,
+    threads,
     training,
 )
 from unifeat.profiles import DOMAINS, MODELS, Profile
@@ -206,19 +207,32 @@ class Run:
             return p.lua.domains + p.stories.domains, p.lua.weights + p.stories.weights
         return getattr(p, name).domains, getattr(p, name).weights
 
+    def train_saes(self) -> None:
+        """Make the SAEs of all models ready, several models at a time."""
+        for name in MODELS:
+            self._model_artefact(name)
+        p = self.profile.sae
+        threads.side_by_side(self._sae_artefact, MODELS, len(MODELS) * p.tokens, f"SAEs of {', '.join(MODELS)}")
+
     @lru_cache  # noqa: B019
-    def _sae_artefact(self, name: str):
+    def _sae_artefact(self, name: str, bar=None):
         domains, weights = self.mix(name)
+        stored = True
 
         def build(folder):
+            nonlocal stored
+            stored = False
             blocks = [self.corpus.blocks(d, "train") for d in domains]
-            trained, log = saetraining.train(self.model(name), blocks, weights, self.profile.sae, name, folder)
+            trained, log = saetraining.train(self.model(name), blocks, weights, self.profile.sae, name, folder, bar)
             for one in trained:
                 sae.save(one, folder / f"seed{one.seed}")
             training.write_log(log, folder / "log.jsonl")
 
-        return self._make(f"saes-{name}", build, [self.profile.sae, domains, weights],
+        made = self._make(f"saes-{name}", build, [self.profile.sae, domains, weights],
                           [self._corpus_artefact, self._model_artefact(name)], (lm, sae, training, saetraining))
+        if stored and bar is not None:
+            bar.update(self.profile.sae.tokens)
+        return made
 
     def saes(self, name: str) -> list[sae.Sae]:
         """The SAEs of a model, one per seed."""

@@ -25,10 +25,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx, x, weight, targets, dtype):
         rows, low = x.to(dtype), weight.to(dtype)
         d_rows, d_weight = torch.empty_like(rows), torch.zeros_like(weight.T, dtype=torch.float32)
-        loss = torch.zeros((), device=x.device)
+        loss, held = torch.zeros((), device=x.device), rows.new_empty(min(lm.CHUNK, len(rows)), len(weight))
         for start in range(0, len(rows), lm.CHUNK):
             part, target = rows[start:start + lm.CHUNK], targets[start:start + lm.CHUNK]
-            p, row = torch.softmax(part @ low.T, dim=-1), torch.arange(len(part), device=x.device)
+            z, row = torch.mm(part, low.T, out=held[:len(part)]), torch.arange(len(part), device=x.device)
+            p = torch.softmax(z, dim=-1, out=z)  # in the same memory for all chunks: it stays in the caches
             chosen = p[row, target]
             loss -= chosen.float().clamp_min(1e-30).log().sum()
             p[row, target] = chosen - 1  # (scatter_ would copy p first)
@@ -47,7 +48,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 def loss_of(model, tokens: torch.Tensor) -> torch.Tensor:
     """Mean next-token cross-entropy in nats of `tokens` (batch, context), for training."""
     with lm.autocast():
-        hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state
+        hidden = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
     rows = hidden[:, :-1].reshape(-1, hidden.shape[-1])
     targets = tokens[:, 1:].reshape(-1)
     return _LinearCrossEntropy.apply(rows, model.lm_head.weight, targets, lm.compute_dtype()) / len(targets)

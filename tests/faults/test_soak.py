@@ -27,7 +27,8 @@ def start(folder: Path) -> subprocess.Popen:
                UNIFEAT_DOWNLOADS=DOWNLOADS, PYTHONPATH=str(paths.ROOT))
     return subprocess.Popen([sys.executable, "-m", "unifeat", "figures", "--profile", "smoke"], cwd=paths.ROOT,
                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=dict(os.environ) | own,
-                            start_new_session=True)
+                            start_new_session=True,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # ignored under nohup
 
 
 def finish(folder: Path) -> float:

@@ -1,0 +1,48 @@
+"""Several long pieces of work side by side: each on its share of a CPU's cores, with one progress bar for all."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+import torch
+from tqdm import tqdm
+
+
+class Stopped(Exception):
+    """Another piece of the work failed or was interrupted; this one ends early."""
+
+
+class Bar(tqdm):
+    """A progress bar that several threads advance, and that ends them at their next step once `stop` is set."""
+
+    def __init__(self, *args, **options):
+        self.stop = Event()
+        super().__init__(*args, **options)
+
+    def update(self, n: float = 1) -> None:
+        """Advance by n; raises `Stopped` where work has ended elsewhere."""
+        if self.stop.is_set():
+            raise Stopped
+        super().update(n)
+
+
+def side_by_side(work: Callable[[str, Bar], object], names: Iterable[str], total: float, description: str) -> None:
+    """work(name, bar) for each name: on a CPU as many at once as there are cores, on a GPU one after another.
+
+    Small steps leave the second core of a pair idle a third of the time; two steps on one core each do not, and what
+    they compute does not depend on how the machine shares out a step.
+    total: tokens of all the work together, for the bar.
+    """
+    names, threads = list(names), torch.get_num_threads()
+    workers = 1 if torch.cuda.is_available() else max(1, min(len(names), threads))
+    with (Bar(total=total, desc=description, unit="tok", unit_scale=True, mininterval=1, delay=1) as bar,
+          ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool):
+        jobs = [pool.submit(work, name, bar) for name in names]
+        try:
+            for job in jobs:
+                job.result()
+        finally:
+            bar.stop.set()
+            for job in jobs:
+                job.cancel()
+            torch.set_num_threads(threads)
