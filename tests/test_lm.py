@@ -85,6 +85,48 @@ def test_capture_changes_no_logit_and_equals_the_definition(model, monkeypatch):
         torch.testing.assert_close(x, torch.nn.functional.silu(mlp.gate_proj(inputs[0])) * mlp.up_proj(inputs[0]))
 
 
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_our_attention_is_transformers_own(kv_heads, monkeypatch):
+    monkeypatch.setattr(lm, "compute_dtype", lambda: torch.float32)
+    found = {}
+    for name in ("eager", lm.attention()):
+        monkeypatch.setattr(lm, "attention", lambda name=name: name)
+        model = lm.build(dataclasses.replace(SMOKE.model, d_model=32, d_mlp=16, heads=4, kv_heads=kv_heads, layers=2),
+                         300, 32)
+        training.loss_of(model, torch.tensor(rows())).backward()
+        padded = model(input_ids=torch.tensor(rows()), attention_mask=torch.tensor(rows()) % 3 > 0).logits
+        found[name] = [p.grad for p in model.parameters()] + [padded[torch.tensor(rows()) % 3 > 0].detach()]
+    for theirs, ours in zip(*found.values(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+SIZES = dict(vocab_size=300, max_position_embeddings=32, bos_token_id=0, eos_token_id=0)
+PLAIN = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2)
+ARCHITECTURES = {"Mistral": PLAIN | dict(num_key_value_heads=1), "Llama": PLAIN, "GPTNeoX": PLAIN,
+                 "GPT2": dict(n_embd=16, n_inner=24, n_layer=2, n_head=2)}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_hook_points_are_transformer_lens_own(name, folder, tmp_path):
+    import transformers
+
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{name}Config")(**SIZES, **ARCHITECTURES[name])
+    kind = {"GPT2": "GPT2LMHeadModel"}.get(name, f"{name}ForCausalLM")
+    lm.save(getattr(transformers, kind)(config), transformers.AutoTokenizer.from_pretrained(folder), tmp_path)
+    model, bridge, tokens = lm.load(tmp_path), lm.bridge(tmp_path), torch.tensor(rows(2))
+    _, cache = bridge.run_with_cache(tokens)
+    for point in lm.HOOKS:
+        hook = f"blocks.1.{point}"
+        torch.testing.assert_close(lm.activations(model, tokens, hook).float(), cache[hook], rtol=2e-2, atol=2e-3)
+        with lm.hooked(model, torch.zeros_like, hook), torch.inference_mode():
+            assert not torch.equal(model(input_ids=tokens).logits, bridge(tokens))
+    loss = lm.evaluate(model, np.array(rows(2)))["loss_nats"]
+    assert loss == pytest.approx(model(input_ids=tokens, labels=tokens).loss.item(), rel=1e-2)
+    with pytest.raises(lm.ModelError, match=r"no hook point.*0 to 1"):
+        lm.site(model, "blocks.2.mlp.hook_post")
+
+
 def test_saved_model_loads_in_hugging_face_and_transformer_lens(model, folder):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -158,6 +158,12 @@ def test_damaged_or_foreign_saes_are_refused(tmp_path):
         sae.save(dataclasses.replace(one, **{name: value}), tmp_path / "bad")
         with pytest.raises(sae.SaeError, match="shapes that do not fit|not finite"):
             sae.load(tmp_path / "bad")
+    for name, value, problem in (("kind", "gelu", "kind is none of"), ("k", 0, "k is not"), ("k", 2.5, "k is not"),
+                                 ("scale", 0.0, "scale is not"), ("threshold", math.nan, "threshold is no"),
+                                 ("w_dec", one.w_dec.half(), "not float32"), ("hook", None, "hook point")):
+        sae.save(dataclasses.replace(one, **{name: value}), tmp_path / "bad")
+        with pytest.raises(sae.SaeError, match=problem):
+            sae.load(tmp_path / "bad")
     save_file({"w_enc": one.w_enc}, tmp_path / "bad" / "sae.safetensors")
     with pytest.raises(sae.SaeError, match="cannot be loaded"):
         sae.load(tmp_path / "bad")

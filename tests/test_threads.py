@@ -1,0 +1,36 @@
+import time
+
+import pytest
+import torch
+
+from unifeat import threads
+
+
+def test_all_is_done_and_the_bar_counts_it(capsys):
+    done, within = [], []
+
+    def work(name, bar):
+        within.append(torch.get_num_threads())
+        bar.update(10)
+        done.append(name)
+
+    before = torch.get_num_threads()
+    threads.side_by_side(work, "abc", 30, "letters")
+    assert sorted(done) == ["a", "b", "c"] and torch.get_num_threads() == before
+    assert all(count * min(3, before) <= before for count in within)
+
+
+def test_one_failure_ends_the_others_early():
+    steps = []
+
+    def work(name, bar):
+        if name == "bad":
+            raise ValueError("no good")
+        for _ in range(2000):
+            time.sleep(0.005)
+            steps.append(name)
+            bar.update(1)
+
+    with pytest.raises(ValueError, match="no good"):
+        threads.side_by_side(work, ["bad", "long", "never"], 4000, "work")
+    assert len(steps) < 2000
