@@ -140,16 +140,17 @@ def evaluate(model, blocks: np.ndarray, token_bytes: np.ndarray | None = None, b
     bits over the bytes that the predicted tokens stand for.
     """
     loss, right, count, size = 0.0, 0, 0, 0
-    model.to(device())
+    head = model.to(device()).get_output_embeddings()
+    held = torch.empty(CHUNK, len(head.weight), device=device())  # the same memory for all chunks
     for start in range(0, len(blocks), batch):
         tokens = torch.from_numpy(np.asarray(blocks[start:start + batch]).astype(np.int64)).to(device())
         with autocast():
             hidden = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
             rows, targets = hidden[:, :-1].reshape(-1, hidden.shape[-1]), tokens[:, 1:].reshape(-1)
             for i in range(0, len(rows), CHUNK):
-                logits = model.get_output_embeddings()(rows[i:i + CHUNK]).float()
-                loss += torch.nn.functional.cross_entropy(logits, targets[i:i + CHUNK], reduction="sum").item()
-                right += (logits.max(-1).indices == targets[i:i + CHUNK]).sum().item()
+                z, target = held[:len(rows[i:i + CHUNK])].copy_(head(rows[i:i + CHUNK])), targets[i:i + CHUNK, None]
+                right += (z.max(-1, keepdim=True).indices == target).sum().item()
+                loss -= torch.log_softmax(z, -1, out=z).gather(1, target).sum().item()
         count += len(targets)
         if token_bytes is not None:
             size += int(token_bytes[targets.cpu().numpy()].sum())
