@@ -64,22 +64,27 @@ def kinds(run: Run) -> pd.DataFrame:
 
     matched: whether the base's L0 is within 5 % of the profile's k; only then is it a fair comparison.
     """
-    p = run.profile
-    frame = _sweep((kind, other(run, kind=kind)) for kind in p.controls.kinds)
-    return frame.assign(matched=(frame["l0"] / p.sae.k - 1).abs() <= 0.05)
+    frame = _sweep(variants(run)["kinds"])
+    return frame.assign(matched=(frame["l0"] / run.profile.sae.k - 1).abs() <= 0.05)
 
 
 def sizes(run: Run) -> pd.DataFrame:
     """Does the size of the dictionary decide? (x = latents per MLP neuron)."""
-    p = run.profile
-    return _sweep((times, other(run, width=times * p.model.d_mlp)) for times in p.controls.expansions)
+    return _sweep(variants(run)["sizes"])
 
 
 def lengths(run: Run) -> pd.DataFrame:
     """Does the length of the SAEs' training decide? (x = activations seen, millions)."""
+    return _sweep(variants(run)["lengths"])
+
+
+def variants(run: Run) -> dict[str, list[tuple]]:
+    """Per question that needs other SAEs, (x, run) of each variant."""
     p = run.profile
     counts = [round(p.controls.tokens * share) for share in p.controls.lengths]
-    return _sweep((count / 1e6, other(run, tokens=count)) for count in counts)
+    return dict(kinds=[(kind, other(run, kind=kind)) for kind in p.controls.kinds],
+                sizes=[(times, other(run, width=times * p.model.d_mlp)) for times in p.controls.expansions],
+                lengths=[(count / 1e6, other(run, tokens=count)) for count in counts])
 
 
 def other(run: Run, **change) -> Run:

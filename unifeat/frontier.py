@@ -2,12 +2,20 @@
 
 import pandas as pd
 
-from unifeat import flow, matching
-from unifeat.controls import other
+from unifeat import flow, matching, threads
+from unifeat.controls import EDGE, other, variants
 from unifeat.stages import Run
 
 MODEL, RULE = "base", "one_to_one"
 GOAL = dict(ceiling=0.8, ce_recovered_mean=0.95)  # with at least 4 latents per neuron and L0 of at most 64
+
+
+def train(run: Run) -> None:
+    """Make the SAEs of all variants and recipes ready, several at a time; equal ones are trained once."""
+    jobs = {(one.profile.sae, name): one for found in variants(run).values() for _, one in found for name in EDGE}
+    jobs |= {(one.profile.sae, MODEL): one for _, _, one in _recipes(run)}
+    threads.side_by_side(lambda job, bar: jobs[job]._sae_artefact(job[1], bar), jobs,
+                         sum(config.tokens for config, _ in jobs), "SAEs of the controls")
 
 
 def frontier(run: Run) -> pd.DataFrame:

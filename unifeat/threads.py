@@ -26,8 +26,8 @@ class Bar(tqdm):
         super().update(n)
 
 
-def side_by_side(work: Callable[[str, Bar], object], names: Iterable[str], total: float, description: str) -> None:
-    """work(name, bar) for each name: on a CPU as many at once as there are cores, on a GPU one after another.
+def side_by_side(work: Callable[[object, Bar], object], names: Iterable, total: float, description: str) -> None:
+    """work(name, bar) for each of `names`: on a CPU as many at once as there are cores, on a GPU one after another.
 
     Small steps leave the second core of a pair idle a third of the time; two steps on one core each do not, and what
     they compute does not depend on how the machine shares out a step.
