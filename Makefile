@@ -26,7 +26,7 @@ STATE := { pwd; cat requirements.lock; }
 export GOMP_SPINCOUNT ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help env lock figures controls explorer verify gc test lint unit soak nbval bench lab notebooks docs clean install
+.PHONY: help env lock figures controls explorer verify gc test lint unit soak nbval bench audit lab notebooks docs clean install
 .NOTPARALLEL:
 
 help: ## This list |
@@ -100,7 +100,7 @@ lint: env ## Style of code and notebooks | 1 s |
 unit: env ## Unit tests and doctests | 5 min |
 	@"$(BIN)/python" -m pytest -q --doctest-modules
 
-soak: env ## Kill the smoke run 20 times, finish it, compare every byte | 1 h | 300 MB
+soak: env ## Kill the smoke run 20 times, finish it, compare every byte | 30 min | 300 MB
 	@"$(BIN)/python" -m pytest -q -m soak tests/faults/test_soak.py
 
 nbval: env ## Every notebook executed and checked by nbval, small | 3 min |
@@ -109,6 +109,10 @@ nbval: env ## Every notebook executed and checked by nbval, small | 3 min |
 
 bench: env ## Speed against other projects, measured; QUICK=1 only tries it out | not timed | 8 GB
 	@TQDM_DISABLE=1 "$(BIN)/python" -m benchmarks
+
+audit: ## Known vulnerabilities of the pinned packages, from the package index's own list | 1 min | 60 MB
+	@"$(PYTHON)" -m venv build/audit && build/audit/bin/pip install -q --disable-pip-version-check pip-audit==2.9.0
+	@build/audit/bin/pip-audit --disable-pip --no-deps --progress-spinner off -r requirements.lock
 
 lab: env ## JupyterLab on the notebooks |
 	@PYTHONWARNINGS="ignore:IProgress not found" "$(BIN)/jupyter-lab" --notebook-dir=notebooks
