@@ -27,11 +27,13 @@ def scatter(a, i, peak_a, b, j, peak_b) -> str:
     one of them fires.
     """
     (rows_a, x), (rows_b, y) = interp._column(a, i), interp._column(b, j)
-    rows = np.sort(np.concatenate([rows_a, rows_b]))
-    rows = rows[np.diff(rows, prepend=-1) > 0]  # each once; numpy's union1d, by hashes, takes several times longer
+    fires = np.zeros(a.shape[0], bool)  # marked and looked up by token: several times faster than by sorting
+    fires[rows_a] = fires[rows_b] = True
+    rows, place = np.flatnonzero(fires), np.empty(a.shape[0], int)
+    place[rows] = np.arange(len(rows))
     levels = np.zeros((2, len(rows)))
     for k, (where, values, peak) in enumerate(((rows_a, x, peak_a), (rows_b, y, peak_b))):
-        levels[k, np.searchsorted(rows, where)] = values / max(peak, 1e-12)
+        levels[k, place[where]] = values / max(peak, 1e-12)
     order = _ranked(levels.sum(0), np.unique(np.linspace(0, len(rows) - 1, min(POINTS, len(rows))).round().astype(int)))
     return "".join(DIGITS[v] for v in np.ceil(np.clip(levels[:, order], 0, 1) * LEVELS).astype(int).T.ravel())
 

@@ -27,9 +27,10 @@ def bootstrap(a, b, found: Match, documents: np.ndarray, strata: np.ndarray, res
 def calibrated(r: np.ndarray, resampled: np.ndarray, size: int, taus=TAUS) -> np.ndarray:
     """Shares r >= tau of `size` features, (resamples, taus): resampled shares recentred on the observed and widened.
 
-    r (pairs,): observed correlations; resampled (resamples, pairs): theirs on each resample. Counting r >= tau blurs
-    every feature's side of the threshold, so that the plain percentile interval misses the truth in two ways: it
-    repeats the blur's bias instead of undoing it, and it cannot know on which side the features near tau truly are.
+    r (pairs,): observed correlations; resampled (resamples, pairs): theirs on each resample; taus: ascending. Counting
+    r >= tau blurs every feature's side of the threshold, so that the plain percentile interval misses the truth in two
+    ways: it repeats the blur's bias instead of undoing it, and it cannot know on which side the features near tau
+    truly are.
     With theta the observed share, theta* a resample's, and s_i the probability that pair i changes side in it,
 
         E (theta - truth)^2  ~  E* (theta* - theta)^2 + sum_i s_i^2 / size^2
