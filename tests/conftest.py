@@ -11,3 +11,11 @@ def no_settings():
         for name in [name for name in os.environ if name.startswith("UNIFEAT_")]:
             del os.environ[name]
         yield
+
+
+def pytest_collection_modifyitems(config, items):
+    """The soak takes an hour: it is left out unless -m names it, whatever else -m says."""
+    if "soak" not in config.option.markexpr:
+        soak = [item for item in items if item.get_closest_marker("soak")]
+        config.hook.pytest_deselected(items=soak)
+        items[:] = [item for item in items if item not in soak]

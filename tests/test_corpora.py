@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import zstandard
 
-from unifeat import corpora, duplicates, sources, textfiles
+from unifeat import archives, bpe, corpora, duplicates, probes, sources, store, textfiles
 from unifeat.corpora import CorpusError
 from unifeat.profiles import DOMAINS, Corpora
 
@@ -53,8 +53,8 @@ def test_streams_hold_every_document_once(built):
         texts = set()
         for split in corpora.SPLITS:
             stream = built.tokens(domain, split)
-            assert stream.dtype == np.uint16 and stream[0] == corpora.EOS
-            parts = np.split(np.asarray(stream), np.flatnonzero(stream == corpora.EOS))[1:]
+            assert stream.dtype == np.uint16 and stream[0] == bpe.EOS
+            parts = np.split(np.asarray(stream), np.flatnonzero(stream == bpe.EOS))[1:]
             decoded = [built.tokenizer.decode(part[1:]) for part in parts]
             row = next(r for r in built.rows if (r["domain"], r["split"]) == (domain, split))
             assert row["documents"] == len(decoded) > 0 and row["tokens"] == len(stream)
@@ -89,7 +89,7 @@ def test_blocks_are_views_of_the_map(built):
 
 
 def test_probe_is_balanced_and_numbers_documents(built):
-    probe = corpora.probe(built, 64)
+    probe = probes.take(built, 64)
     assert probe["blocks"].shape == probe["document"].shape == (16, 16) and probe["blocks"].dtype == np.int64
     assert np.bincount(probe["domain"]).tolist() == [4, 4, 4, 4]
     flat = probe["document"].ravel()
@@ -97,13 +97,13 @@ def test_probe_is_balanced_and_numbers_documents(built):
     for number, domain in enumerate(DOMAINS):  # each kept token's document is the one that its stream says
         stream, mine = built.blocks(domain, "validation"), probe["document"][probe["domain"] == number]
         spaced = np.linspace(0, len(stream) - 1, 4).round().astype(int)
-        opened = np.cumsum(stream.ravel() == corpora.EOS).reshape(stream.shape)[spaced]
+        opened = np.cumsum(stream.ravel() == bpe.EOS).reshape(stream.shape)[spaced]
         assert (mine - opened == mine[0, 0] - opened[0, 0]).all()
         assert (probe["blocks"][probe["domain"] == number] == stream[spaced]).all()
     with pytest.raises(corpora.CorpusError, match=r"english validation, which has [\d,]+"):
-        corpora.probe(built, 10**7)
+        probes.take(built, 10**7)
     with pytest.raises(corpora.CorpusError, match="one block"):
-        corpora.probe(built, 3)
+        probes.take(built, 3)
 
 
 def test_overlap_counts_shared_runs(tmp_path):
@@ -165,23 +165,23 @@ def test_one_document_cannot_be_split():
 @hypothesis.settings(max_examples=80, deadline=None)
 @hypothesis.given(st.text(max_size=80) | st.sampled_from(["a<|endoftext|>b", "\0\n\t  x", "12 345"]))
 def test_token_bytes_sum_to_the_text(built, string):
-    stream, lengths = corpora.pack(built.tokenizer.backend_tokenizer, [string])
-    assert (stream == corpora.EOS).sum() == 1 and lengths == [len(stream)]
+    stream, lengths = bpe.pack(built.tokenizer.backend_tokenizer, [string])
+    assert (stream == bpe.EOS).sum() == 1 and lengths == [len(stream)]
     assert built.token_bytes[stream].sum() == len(string.encode())
     assert built.tokenizer.decode(stream[1:]) == string
 
 
 def test_token_texts_join_to_the_text(built):
     string = "a b\n\tc \u00e9\U0001f600 12\0"
-    stream, _ = corpora.pack(built.tokenizer.backend_tokenizer, [string])
-    parts = [corpora.token_text(built.tokenizer, number) for number in stream]
+    stream, _ = bpe.pack(built.tokenizer.backend_tokenizer, [string])
+    parts = [bpe.token_text(built.tokenizer, number) for number in stream]
     assert parts[0] == textfiles.SPECIAL
     assert b"".join(p if isinstance(p, bytes) else p.encode() for p in parts[1:]) == string.encode()
 
 
 def test_tokenizer_in_hugging_face_layout(built):
     tokenizer = built.tokenizer
-    assert tokenizer.bos_token_id == tokenizer.eos_token_id == tokenizer.pad_token_id == corpora.EOS
+    assert tokenizer.bos_token_id == tokenizer.eos_token_id == tokenizer.pad_token_id == bpe.EOS
     assert len(tokenizer) == len(built.token_bytes) == CONFIG.vocab and built.token_bytes[0] == 0
     assert all(len(tokenizer.tokenize(digits)) == 4 for digits in ("2024", "0000"))
 
@@ -325,7 +325,7 @@ def index(tmp_path, monkeypatch):
         file.writestr("toy/_meta/c.lua", "-- License")
         file.writestr("toy/d.py", "raise SystemExit('executed')")
     entry = dict(label="toy", package="toy", version="1.0", file=archive.name, licence="MIT",
-                 sha256=sources._sha256(archive), megabytes=0.1, platform="any", reader="text",
+                 sha256=store.sha256(archive), megabytes=0.1, platform="any", reader="text",
                  members=["toy/*.lua"], exclude=["*/_meta/*"])
     calls = []
 
@@ -334,7 +334,7 @@ def index(tmp_path, monkeypatch):
         Path(command[command.index("--dest") + 1], archive.name).write_bytes(archive.read_bytes())
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(sources.subprocess, "run", pip)
+    monkeypatch.setattr(archives.subprocess, "run", pip)
     monkeypatch.setattr(sources, "pinned", lambda: {"lua": [entry]})
     return archive, entry, calls
 
@@ -350,24 +350,24 @@ def test_archive_is_fetched_once_and_read_not_run(index, tmp_path, capsys):
     entry["contains"] = "License"
     assert len(sources.documents("lua", config, downloads)[0].texts) == 1
     (downloads / archive.name).write_bytes(b"damaged")
-    sources.fetch(entry, downloads)
-    assert len(calls) == 2 and sources._sha256(downloads / archive.name) == entry["sha256"]
+    archives.fetch(entry, downloads)
+    assert len(calls) == 2 and store.sha256(downloads / archive.name) == entry["sha256"]
 
 
 def test_wrong_hash_is_refused_and_deleted(index, tmp_path):
     archive, entry, _ = index
     entry["sha256"] = "0" * 64
     with pytest.raises(CorpusError, match=f"{archive.name} has the wrong .*0{{64}}, got [0-9a-f]+\\)"):
-        sources.fetch(entry, tmp_path / "downloads")
+        archives.fetch(entry, tmp_path / "downloads")
     assert not list((tmp_path / "downloads").iterdir())
 
 
 def test_failing_pip_names_package_and_reason(index, tmp_path, monkeypatch):
     _, entry, _ = index
-    monkeypatch.setattr(sources.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(
+    monkeypatch.setattr(archives.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(
         command, 1, "", "WARNING: retrying\nERROR: No matching distribution found for toy==1.0\n\n"))
     with pytest.raises(CorpusError, match=r"toy==1.0 \(0.1 MB\): ERROR: No matching .* Check the network"):
-        sources.fetch(entry, tmp_path / "downloads")
+        archives.fetch(entry, tmp_path / "downloads")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
@@ -378,16 +378,16 @@ def test_interrupted_download_leaves_no_half_file(index, tmp_path, monkeypatch, 
         Path(command[command.index("--dest") + 1], archive.name).write_bytes(archive.read_bytes()[:40])
         raise error
 
-    monkeypatch.setattr(sources.subprocess, "run", cut)
+    monkeypatch.setattr(archives.subprocess, "run", cut)
     with pytest.raises(error):
-        sources.fetch(entry, tmp_path / "downloads")
+        archives.fetch(entry, tmp_path / "downloads")
     assert not list((tmp_path / "downloads").iterdir())
 
 
 def test_index_that_offers_another_file(index, tmp_path):
     _, entry, _ = index
     with pytest.raises(CorpusError, match="did not offer other.whl"):
-        sources.fetch({**entry, "file": "other.whl"}, tmp_path / "downloads")
+        archives.fetch({**entry, "file": "other.whl"}, tmp_path / "downloads")
 
 
 @pytest.mark.parametrize("name, data, message", [
@@ -400,7 +400,7 @@ def test_hostile_archives_are_refused(tmp_path, name, data, message):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr(name, data)
     with pytest.raises(CorpusError, match=message) as caught:
-        list(sources.members(path, {"members": ["*.lua"]}))
+        list(archives.members(path, {"members": ["*.lua"]}))
     assert "bad.whl" in str(caught.value)
 
 
@@ -408,12 +408,12 @@ def test_oversized_and_broken_archives(tmp_path, monkeypatch):
     path = tmp_path / "bad.whl"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("a.lua", "x" * 2000)
-    monkeypatch.setattr(sources, "MEMBER_LIMIT", 1000)
+    monkeypatch.setattr(archives, "MEMBER_LIMIT", 1000)
     with pytest.raises(CorpusError, match="unpacks from 2,000 to 2,000 bytes"):
-        list(sources.members(path, {"members": ["*.lua"]}))
+        list(archives.members(path, {"members": ["*.lua"]}))
     path.write_bytes(b"PK no archive")
     with pytest.raises(CorpusError, match="bad.whl is not a readable archive"):
-        list(sources.members(path, {"members": ["*.lua"]}))
+        list(archives.members(path, {"members": ["*.lua"]}))
 
 
 # Embedded, the real ones -----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -134,3 +135,10 @@ def test_environment_is_installed_again_only_when_the_lock_or_the_place_differs(
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     stamp.write_text(text + "x==1\n", encoding="utf-8")
     assert "older than 3.11" in make("env", VIRTUAL_ENV=str(active)).stderr
+
+
+@pytest.mark.parametrize("chosen, found", [([], False), (["-m", "not network"], False), (["-m", "soak"], True)])
+def test_the_soak_is_only_collected_where_it_is_named(chosen, found):
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *chosen, "tests/faults/test_soak.py"]
+    out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    assert ("test_soak.py::" in out) == found, out

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from unifeat import explorer, featureview
+from unifeat import digits, explorer, featureview
 from unifeat.errors import UnifeatError
 from unifeat.stages import Comparison
 
@@ -56,15 +56,22 @@ def test_the_page_asks_for_nothing_outside():
 
 def test_shades_are_shares_of_the_maximum():
     column = sparse.csc_matrix(np.array([[0.0], [2.0], [0.0], [4.0], [1e-6]]))
-    assert explorer._shade(column, 0, np.array([3, 1, 0, -1, 4]), 4.0) == "zi001"
-    assert explorer._shade(sparse.csc_matrix((5, 1)), 0, np.array([1, 2]), 0.0) == "00"
+    assert digits.shade(column, 0, np.array([3, 1, 0, -1, 4]), 4.0) == "zi001"
+    assert digits.shade(sparse.csc_matrix((5, 1)), 0, np.array([1, 2]), 0.0) == "00"
 
 
 def test_scatter_pairs_both_activations_token_by_token():
     a = sparse.csc_matrix(np.array([[0.0], [2.0], [0.0], [4.0]]))
     b = sparse.csc_matrix(np.array([[0.0], [0.0], [3.0], [3.0]]))
-    found = explorer._scatter(a, 0, 4.0, b, 0, 3.0)
+    found = digits.scatter(a, 0, 4.0, b, 0, 3.0)
     assert {found[i:i + 2] for i in range(0, len(found), 2)} == {"i0", "0z", "zz"}
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 3000])
+def test_ranks_are_those_of_a_stable_sort_with_many_ties(size):
+    x = np.random.default_rng(size).integers(0, 40, size) / 8
+    ranks = np.arange(0, size, 3)
+    assert (digits._ranked(x, ranks) == np.argsort(x, kind="stable")[ranks]).all()
 
 
 def test_contexts_hold_the_strongest_token_of_different_documents():

@@ -19,9 +19,9 @@ def model():
 
 @pytest.fixture(scope="module")
 def folder(model, tmp_path_factory):
-    from unifeat import corpora
+    from unifeat import bpe
 
-    tokenizer = corpora.wrap(corpora.train_tokenizer(["some text to train a tokenizer on " * 20], 300), 32)
+    tokenizer = bpe.wrap(bpe.train(["some text to train a tokenizer on " * 20], 300), 32)
     path = tmp_path_factory.mktemp("model")
     lm.save(model, tokenizer, path)
     return path

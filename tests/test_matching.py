@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from unifeat import matching
+from unifeat import comparison, intervals, matching
 from unifeat.matching import Moments, correlate, excess, match, permute, persistence
 
 
@@ -120,7 +120,7 @@ def test_bootstrap_of_one_document_per_stratum_is_the_estimate_itself():
     a = activations(300, 15)
     b = (a + activations(300, 15, 0.05, seed=3) * 0.7).tocsr()
     found, domain = match(correlate(a, b)), np.repeat([0, 1, 2], 100)
-    shares, resampled = persistence(found), matching.bootstrap(a, b, found, domain, domain, 4, seed=0)
+    shares, resampled = persistence(found), intervals.bootstrap(a, b, found, domain, domain, 4, seed=0)
     for key, value in shares.items():
         np.testing.assert_allclose(resampled[key], np.tile(value, (4, 1)), atol=1e-12)
 
@@ -130,9 +130,9 @@ def test_resampled_r_equals_literal_resampling():
     a = activations(200, 6, 0.4)
     b = (a + activations(200, 6, 0.2, seed=3)).tocsr()
     documents, domain, found = np.repeat(np.arange(20), 10), np.repeat([0, 1], 100), match(correlate(a, b))
-    resampled = matching.resampled_r(a, b, found, documents, domain, 3, seed=5)
-    dense = matching.resampled_r(a.toarray(), b.toarray(), found, documents, domain, 3, seed=5)
-    weights = matching._resample(np.repeat([0, 1], 10), 3, 5)
+    resampled = intervals.resampled_r(a, b, found, documents, domain, 3, seed=5)
+    dense = intervals.resampled_r(a.toarray(), b.toarray(), found, documents, domain, 3, seed=5)
+    weights = intervals._resample(np.repeat([0, 1], 10), 3, 5)
     assert (weights[:, :10].sum(1) == 10).all() and (weights[:, 10:].sum(1) == 10).all()
     for row, draws in enumerate(weights.astype(int)):
         at = np.repeat(np.arange(200), np.repeat(draws, 10))
@@ -149,14 +149,14 @@ def test_calibration_by_hand():
     over a variance of 1/64: deviations of 1/8 grow by sqrt(3).
     """
     resampled = np.array([[0.95, 0.7], [0.95, 0.7], [0.95, 0.9], [0.95, 0.9]])
-    spread = matching.calibrated(np.array([0.95, 0.81]), resampled, 4, taus=[0.8])[:, 0]
+    spread = intervals.calibrated(np.array([0.95, 0.81]), resampled, 4, taus=[0.8])[:, 0]
     np.testing.assert_allclose(spread, 0.5 + np.array([-1, -1, 1, 1]) * np.sqrt(3) / 8)
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (4, 0)])
 def test_comparing_with_nothing_live_gives_empty_tables(shape):
     a, b = (sparse.csr_matrix((50, n)) for n in shape)
-    out = matching.compare(a, b, np.repeat(np.arange(5), 10), np.zeros(50, int), 3, 0)
+    out = comparison.compare(a, b, np.repeat(np.arange(5), 10), np.zeros(50, int), 3, 0)
     empty = "parent" if shape[0] == 0 else "child"
     assert out["assigned"].shape == (0, 2) and np.isnan(out[f"observed.best.{empty}"]).all()
 
@@ -164,8 +164,8 @@ def test_comparing_with_nothing_live_gives_empty_tables(shape):
 def test_constant_empty_and_duplicate_features_pass_through_a_comparison():
     a = activations(400, 6, 0.3).toarray()
     a[:, 0], a[:, 1], a[:, 3] = 0, 2, a[:, 2]  # empty, constant, duplicate
-    out = matching.compare(sparse.csr_matrix(a), sparse.csr_matrix(a), np.repeat(np.arange(40), 10),
-                           np.repeat([0, 1], 200), 20, 0)
+    out = comparison.compare(sparse.csr_matrix(a), sparse.csr_matrix(a), np.repeat(np.arange(40), 10),
+                             np.repeat([0, 1], 200), 20, 0)
     at = np.flatnonzero(matching.TAUS == 0.8)[0]
     assert out["observed.one_to_one.child"][at] == pytest.approx(4 / 6)
     assert set(map(tuple, out["assigned"][out["r_assigned"] > 0.99])) in (

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unifeat import matching, planted
+from unifeat import intervals, matching, planted
 from unifeat.matching import correlate, match, persistence
 from unifeat.planted import Recipe, plant
 
@@ -111,12 +111,12 @@ def test_intervals_cover_the_planted_share_at_their_nominal_rate():
         r = np.random.default_rng(seed).triangular(0.2, 0.3, 1.0, 200).clip(0.15, 0.99)
         p = plant(Recipe(tuple(r), emerged=40, vanished=40, documents=200, density=(0.003, 0.05)), seed, features=seed)
         found = match(correlate(p.parent, p.child))
-        values, _ = matching.resampled_r(p.parent, p.child, found, p.document, p.domain, 60, seed)["best", "child"]
+        values, _ = intervals.resampled_r(p.parent, p.child, found, p.document, p.domain, 60, seed)["best", "child"]
         truth = np.array([p.share("child", tau) for tau in taus])
-        spread = matching.calibrated(found.r.max(0), values, found.r.shape[1], taus)
+        spread = intervals.calibrated(found.r.max(0), values, found.r.shape[1], taus)
         plain = np.stack([(values >= tau).mean(1) for tau in taus], axis=1)
         for kept, shares in ((covered, spread), (naive, plain)):
-            low, high = matching.interval(shares)
+            low, high = intervals.interval(shares)
             kept.append((low - 1e-9 <= truth) & (truth <= high + 1e-9))
     covered, naive = np.mean(covered, axis=0), np.mean(naive, axis=0)
     assert 0.91 <= covered[:3].mean() <= 0.99 and covered[2] >= 0.9, f"intervals of 95 % cover {covered} at {taus}"

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from unifeat import corpora, features
+from unifeat import bpe, features
 from unifeat.profiles import DOMAINS, MODELS
 from unifeat.stages import Run
 
@@ -100,7 +100,7 @@ def case(run: Run, rule: str, contexts: int = 2, width: int = 22) -> list[dict]:
             title=f"{rule}: {own} feature {int(row[own])}, context {len(cases) + 1} "
                   f"({DOMAINS[probe['domain'][token]]})",
             rule=f"{RULES[rule]}; r with its seed twin {row['r_twin']:.2f}",
-            tokens=[corpora.token_text(run.corpus.tokenizer, i) for i in ids], activations=shown,
+            tokens=[bpe.token_text(run.corpus.tokenizer, i) for i in ids], activations=shown,
             r={name: float(row[f"r_{name}"]) for name in MODELS if name != own}, reference=own,
             r_twin=float(row["r_twin"]),
             feature={name: int(row[name]) for name in MODELS}))

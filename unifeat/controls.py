@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pandas as pd
 
-from unifeat import features, flow, lm, matching, rungs
+from unifeat import features, flow, intervals, matching, rungs
 from unifeat.profiles import DOMAINS
 from unifeat.stages import Run
 
@@ -118,9 +118,9 @@ def mixes(run: Run) -> pd.DataFrame:
 
 
 def _within(run: Run, number: int, a: tuple[str, int], b: tuple[str, int]) -> dict:
-    """`matching.compare` of two SAEs on the probe tokens of one domain; live features are counted there too."""
-    p, kept = run.profile.probe, run.probe["domain"] == number
-    return _stored(run, f"mix-{DOMAINS[number]}-{a[0]}{a[1]}-{b[0]}{b[1]}", [run, run], a, b, kept, p)
+    """`comparison.compare` of two SAEs on the probe tokens of one domain; live features are counted there too."""
+    kept = run.probe["domain"] == number
+    return _stored(run, f"mix-{DOMAINS[number]}-{a[0]}{a[1]}-{b[0]}{b[1]}", [run, run], a, b, kept)
 
 
 def models(run: Run) -> pd.DataFrame:
@@ -129,45 +129,23 @@ def models(run: Run) -> pd.DataFrame:
     again = variant(run, model=dict(seed=p.model.seed + 1), base=dict(seed=p.base.seed + 1),
                     sae=dict(seeds=p.sae.seeds[:2]))
     everything, tau = np.ones(len(run.probe["domain"]), bool), p.probe.tau
-    across = [_stored(run, f"lm-seeds-{a}-{b}", [run, again], ("base", a), ("base", b), everything, p.probe)
+    across = [_stored(run, f"lm-seeds-{a}-{b}", [run, again], ("base", a), ("base", b), everything)
               for a, b in flow.seed_pairs(again, "controlled")]
     same = [one.table for one in flow.twins(again, "base")]
-    neurons = _neurons(run, again)
+    neurons = rungs.neurons(run, "base", "base", again)
     return pd.DataFrame([dict(x="base → Lua") | measure(run),
                          dict(x="base → another base") | flow.share(across, RULE, tau)
                          | flow.bounded(across, same, RULE, tau),
                          dict(x="their neurons") | flow.share([neurons], RULE, tau)])
 
 
-def _neurons(run: Run, again: Run) -> dict:
-    """Neurons of two bases, on every few tokens of the probe."""
-    probe, p = run.probe, run.profile.probe
-    rows = slice(None, None, max(1, len(probe["block"]) // rungs.NEURON_TOKENS))
-
-    def build(folder):
-        a, b = (features.probe_activations(one.model("base"), probe["blocks"])[rows].float().cpu().numpy()
-                for one in (run, again))
-        np.savez(folder / "match.npz", **matching.compare(a, b, probe["document"][rows], probe["domain"][rows],
-                                                          p.bootstrap, p.seed))
-
-    inputs = [run._model_artefact("base"), again._model_artefact("base")]
-    return _load(run._make("lm-seeds-neurons", build, p, inputs, (matching, features, lm, sys.modules[__name__])))
-
-
-def _stored(run: Run, stage: str, runs, a, b, kept: np.ndarray, p) -> dict:
-    def build(folder):
-        sides = [one.features(*which)[kept] for one, which in zip(runs, (a, b), strict=True)]
-        sides = [f[:, features.fires(f) >= p.min_fires] for f in sides]
-        np.savez(folder / "match.npz", **matching.compare(*sides, run.probe["document"][kept],
-                                                          run.probe["domain"][kept], p.bootstrap, p.seed))
+def _stored(run: Run, stage: str, runs, a, b, rows: np.ndarray) -> dict:
+    def sides():
+        both = [one.features(*which)[rows] for one, which in zip(runs, (a, b), strict=True)]
+        return [f[:, features.fires(f) >= run.profile.probe.min_fires] for f in both]
 
     inputs = [one._feature_artefact(which[0]) for one, which in zip(runs, (a, b), strict=True)]
-    return _load(run._make(stage, build, p, inputs, (matching, features, sys.modules[__name__])))
-
-
-def _load(artefact) -> dict:
-    with np.load(artefact.folder / "match.npz", allow_pickle=False) as file:
-        return dict(file)
+    return rungs.kept(run, stage, sides, inputs, rows, (sys.modules[__name__],), with_null=True)
 
 
 def densities(run: Run) -> pd.DataFrame:
@@ -190,7 +168,7 @@ def densities(run: Run) -> pd.DataFrame:
         ends = wilson(part["again"].mean(), len(part) / len(frames))
         rng = np.random.default_rng(run.profile.probe.seed)
         drawn = part[["kept", "again"]].to_numpy(float)[rng.integers(len(part), size=(1000, len(part)))].mean(1)
-        excesses = matching.interval(matching.excess(drawn[:, 0], drawn[:, 1], 0.0), bounds=(-np.inf, np.inf))
+        excesses = intervals.interval(matching.excess(drawn[:, 0], drawn[:, 1], 0.0), bounds=(-np.inf, np.inf))
         rows.append(dict(x=part["density"].median(), observed=part["kept"].mean(), ci_low=low, ci_high=high,
                          ceiling=part["again"].mean(), ceiling_low=ends[0], ceiling_high=ends[1], null=0.0,
                          excess=float(matching.excess(part["kept"].mean(), part["again"].mean(), 0.0)),

@@ -1,7 +1,8 @@
-"""Documents to tokens: clean-up, near-duplicates, the split, a byte-level BPE tokenizer, packed streams.
+"""Documents to tokens: clean-up, near-duplicates, the split, packed streams.
 
 `build` writes, per domain and split, one stream of token numbers in which the special token opens every
-document; `load` maps them into memory. Where the documents come from is the matter of `sources`.
+document; `load` maps them into memory. Where the documents come from is the matter of `sources`, how text becomes
+tokens that of `bpe`.
 """
 
 import hashlib
@@ -12,14 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
+from unifeat import bpe
+from unifeat.bpe import EOS
 from unifeat.duplicates import distinct
 from unifeat.profiles import DOMAINS
 from unifeat.sources import documents
-from unifeat.textfiles import SPECIAL, CorpusError
+from unifeat.textfiles import CorpusError
 
 SPLITS = ("train", "validation")
 MIN_BYTES = 200  # shorter documents are dropped
-EOS = 0  # number of the special token, which opens every document
 COMMENT = {  # a block of comment lines and the blank lines around it
     "python": re.compile(r"\s*(?:#[^\n]*\n)+\n*"),
     "lua": re.compile(r"\s*(?:--(?:\[\[.*?\]\]|[^\n]*)[ \t]*\n)+\n*", re.DOTALL),
@@ -81,14 +83,14 @@ def build(config, folder: Path, downloads: Path) -> None:
         size = sum(doc.bytes for doc in kept[domain]) / 1e6
         print(f"{domain:8} {len(kept[domain]):6,} documents {size:7.2f} MB  "
               f"{'; '.join(source.label for source in found)}", flush=True)
-    tokenizer = train_tokenizer(_sample(kept, config.tokenizer_bytes), config.vocab)
-    wrap(tokenizer, config.context).save_pretrained(folder / "tokenizer")
+    tokenizer = bpe.train(_sample(kept, config.tokenizer_bytes), config.vocab)
+    bpe.wrap(tokenizer, config.context).save_pretrained(folder / "tokenizer")
     for domain in DOMAINS:
         for split in SPLITS:
             docs = [doc for doc in kept[domain] if doc.split == split]
             if split == "train":
                 docs = [docs[i] for i in np.random.default_rng(config.seed).permutation(len(docs))]
-            stream, lengths = pack(tokenizer, [doc.text for doc in docs])
+            stream, lengths = bpe.pack(tokenizer, [doc.text for doc in docs])
             np.save(folder / f"{domain}.{split}.npy", stream)
             here = [row for row in rows if (row["domain"], row["split"]) == (domain, split)]  # one per source
             for length, doc in zip(lengths, docs, strict=True):
@@ -117,7 +119,7 @@ def load(folder: Path) -> Corpus:
     try:
         facts = json.loads((folder / "corpora.json").read_text(encoding="utf-8"))
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
-        corpus = Corpus(folder, tokenizer, facts["rows"], facts["context"], token_bytes(tokenizer))
+        corpus = Corpus(folder, tokenizer, facts["rows"], facts["context"], bpe.token_bytes(tokenizer))
         for domain in DOMAINS:
             for split in SPLITS:
                 corpus.tokens(domain, split)
@@ -196,8 +198,6 @@ def _both_splits(docs: list[Document]) -> list[Document]:
     return docs
 
 
-# Tokens -------------------------------------------------------------------------------------------
-
 def _sample(kept: dict, limit: int) -> list[str]:
     """Training text for the tokenizer: per domain, documents in hash order until `limit` bytes."""
     texts = []
@@ -206,103 +206,6 @@ def _sample(kept: dict, limit: int) -> list[str]:
         count = int(np.searchsorted(np.cumsum([doc.bytes for doc in train]), limit)) + 1
         texts += [doc.text for doc in train[:count]]
     return texts
-
-
-def train_tokenizer(texts: list[str], vocab: int):
-    """Byte-level BPE (tokenizers.Tokenizer) of at most `vocab` tokens; digits stand alone; SPECIAL is 0."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=vocab, special_tokens=[SPECIAL], show_progress=False,
-                                  initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
-    tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
-
-
-def wrap(tokenizer, context: int):
-    """The tokenizer as transformers.PreTrainedTokenizerFast, SPECIAL being its bos, eos and pad token."""
-    from transformers import PreTrainedTokenizerFast
-
-    special = dict(bos_token=SPECIAL, eos_token=SPECIAL, pad_token=SPECIAL)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=context,
-                                   clean_up_tokenization_spaces=False, **special)
-
-
-def pack(tokenizer, texts: list[str]) -> tuple[np.ndarray, list[int]]:
-    """EOS text EOS text ... as one (tokens,) uint16 or uint32 array, and each text's tokens with its EOS.
-
-    tokenizer: tokenizers.Tokenizer. SPECIAL inside a text is spelled out in bytes, never token 0.
-    """
-    tokenizer.encode_special_tokens = True
-    parts, lengths = [], []
-    kind = np.uint16 if tokenizer.get_vocab_size() <= 2**16 else np.uint32
-    for start in range(0, len(texts), 256):
-        for encoding in tokenizer.encode_batch_fast(texts[start:start + 256], add_special_tokens=False):
-            parts += [[EOS], encoding.ids]
-            lengths.append(1 + len(encoding.ids))
-    return np.concatenate([np.asarray(part, kind) for part in parts]), lengths
-
-
-def token_bytes(tokenizer) -> np.ndarray:
-    """Bytes of text that each token stands for, 0 for the special token: (vocab,) int64.
-
-    In byte-level BPE every character of a token's name stands for one byte.
-    """
-    sizes = np.zeros(len(tokenizer), np.int64)
-    for name, number in tokenizer.get_vocab().items():
-        sizes[number] = 0 if number == EOS else len(name)
-    return sizes
-
-
-def token_text(tokenizer, number: int) -> str | bytes:
-    """The text of a token, or its bytes where they are part of a character; the special token by its name."""
-    name = tokenizer.convert_ids_to_tokens(int(number))
-    if number == EOS:
-        return name
-    data = bytes(_BYTES[char] for char in name)
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data
-
-
-# Byte-level BPE writes a printable byte as the character of that number, and the others in order from 256 on.
-_PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
-_BYTES = {chr(byte): byte for byte in _PRINTABLE}
-_BYTES |= {chr(256 + n): byte for n, byte in enumerate(sorted(set(range(256)) - set(_PRINTABLE)))}
-
-
-# Views --------------------------------------------------------------------------------------------
-
-def probe(corpus: Corpus, tokens_per_domain: int, split: str = "validation") -> dict[str, np.ndarray]:
-    """The common token set: evenly spaced blocks of each domain, so that as many documents as can be take part.
-
-    Returns blocks (n, context) int64, domain (n,) number of the domain of each block, and document (n, context), a
-    number per document, unique across domains. Tokens equal to EOS are to be masked by the user.
-
-    Raises:
-        CorpusError: a domain has fewer tokens than asked for, or less than one block is asked for.
-    """
-    count = tokens_per_domain // corpus.context
-    if count < 1:
-        raise CorpusError(f"A probe of {tokens_per_domain} tokens is less than one block of {corpus.context}; raise "
-                          "probe.tokens.")
-    blocks, documents_, last = [], [], 0
-    for domain in DOMAINS:
-        have = corpus.blocks(domain, split)
-        if len(have) < count:
-            raise CorpusError(f"The probe asks for {tokens_per_domain:,} tokens of {domain} {split}, which has "
-                              f"{have.size:,} in whole blocks; lower probe.tokens or raise corpora.validation_share.")
-        spaced = np.linspace(0, len(have) - 1, count).round().astype(int)
-        numbers = last + np.cumsum(have.ravel() == EOS).reshape(have.shape)
-        blocks.append(have[spaced].astype(np.int64))
-        documents_.append(numbers[spaced])
-        last = int(numbers.max()) + 1
-    return dict(blocks=np.concatenate(blocks), domain=np.repeat(np.arange(len(DOMAINS)), count),
-                document=np.concatenate(documents_))
 
 
 def overlap(corpus: Corpus, domain: str, n: int = 13) -> float:

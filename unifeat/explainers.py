@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from unifeat import corpora, explanations, interp, llm, prompts
+from unifeat import bpe, explanations, interp, llm, prompts
 from unifeat.explanations import WINDOW
 from unifeat.profiles import MODELS
 from unifeat.stages import Run
@@ -60,7 +60,7 @@ def _jobs(run, name, frame) -> dict:
     f = sparse.csc_matrix(explanations.activations(run, name))[:, frame["feature"].to_numpy()]
     probe, window, rng = run.probe, explanations.windows(run), np.random.default_rng(run.profile.probe.seed)
     learning = interp.halves(probe["document"], probe["domain"])
-    words = [prompts.plain(corpora.token_text(run.corpus.tokenizer, i)) for i in
+    words = [prompts.plain(bpe.token_text(run.corpus.tokenizer, i)) for i in
              probe["blocks"][probe["block"], probe["position"]]]
     shown = [_contexts(f[:, j], learning, window, 8, 0, rng) for j in range(f.shape[1])]
     held = [_contexts(f[:, j], ~learning, window, 4, 4, rng) for j in range(f.shape[1])]

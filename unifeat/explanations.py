@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from unifeat import corpora, features, interp, llm, lm, rungs, sae
+from unifeat import bpe, features, interp, llm, lm, rungs, sae
 from unifeat.profiles import MODELS
 from unifeat.stages import Run, csv
 
@@ -29,7 +29,7 @@ def seeds(run: Run) -> dict[str, int]:
 def table(run: Run) -> np.ndarray:
     """`interp.slots` of the probe's tokens."""
     probe, tokenizer = run.probe, run.corpus.tokenizer
-    texts = [corpora.token_text(tokenizer, i) for i in range(len(tokenizer))]
+    texts = [bpe.token_text(tokenizer, i) for i in range(len(tokenizer))]
     classes = np.array([0] + [interp.classify(text) for text in texts[1:]])
     return interp.slots(probe["blocks"].astype(np.int64), probe["block"], probe["position"], classes)
 
@@ -38,7 +38,7 @@ def quoted(run: Run):
     """Function from a token id to its text in backticks: spaces as ·, line ends as ↵."""
     from unifeat.tokenplot import show
 
-    return lambda number: f"`{show(corpora.token_text(run.corpus.tokenizer, number))}`"
+    return lambda number: f"`{show(bpe.token_text(run.corpus.tokenizer, number))}`"
 
 
 def windows(run: Run) -> np.ndarray:

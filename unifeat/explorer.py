@@ -3,9 +3,8 @@
     explorer.write(run, run.figures / "explorer.html")
 
 Of each model the SAE that `explanations.seeds` names is shown. A feature comes with contexts, its best match in the
-other models and in a seed twin, density by domain, logit effect, explanations and scores. Activations are kept on a
-scale of 0 to LEVELS, relative to the feature's maximum over the probe. A page above LIMIT is made smaller by leaving
-out contexts, the weakest of every feature first, and says so.
+other models and in a seed twin, density by domain, logit effect, explanations and scores. Activations are kept as
+`digits`. A page above LIMIT is made smaller by leaving out contexts, the weakest of every feature first, and says so.
 """
 
 import base64
@@ -15,18 +14,15 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from unifeat import corpora, explanations, features, interp, paths, store
+from unifeat import bpe, digits, explanations, features, interp, paths, store
 from unifeat.errors import UnifeatError
 from unifeat.profiles import DOMAINS, MODELS
 from unifeat.stages import Run
 
 TEMPLATE = Path(__file__).with_name("explorer.html")
 LIMIT = 15_000_000  # bytes of the page
-LEVELS = 35
-DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 WIDTH = 24  # tokens of a context
 TOP, QUANTILES = 3, (0.75, 0.5, 0.25)  # contexts: the strongest of as many documents, and quantiles of what fires
-POINTS = 36  # of a scatter
 TOKENS = 8  # promoted and suppressed
 MOST = 2048  # features of a model; more are thinned out evenly over their density
 
@@ -91,7 +87,7 @@ def data(run: Run) -> dict:
 
     inputs = [run._corpus_artefact, *(run._feature_artefact(name) for name in MODELS)]
     made = run._make("explorer", lambda folder: (folder / "data.json").write_text(json.dumps(_collect(run))),
-                     [run.profile.probe, explanations.seeds(run)], inputs, (explorer, explanations, interp))
+                     [run.profile.probe, explanations.seeds(run)], inputs, (explorer, digits, explanations, interp))
     return json.loads((made.folder / "data.json").read_text())
 
 
@@ -114,7 +110,7 @@ def _collect(run: Run) -> dict:
             row |= dict(up=up, down=down, told=[["lexical", words["explanation"], _number(words["simulation"]),
                                                  _number(words["detection"])]])
         models[name] = dict(seed=seeds[name], live=len(run.live(name, seeds[name])), features=rows)
-    texts = [_visible(corpora.token_text(run.corpus.tokenizer, i)) for i in range(len(run.corpus.tokenizer))]
+    texts = [_visible(bpe.token_text(run.corpus.tokenizer, i)) for i in range(len(run.corpus.tokenizer))]
     block_domain = np.zeros(len(probe["blocks"]), dtype=int)
     block_domain[probe["block"]] = probe["domain"]
     return dict(profile=run.profile.name, source=run.profile.corpora.source, tau=run.profile.probe.tau,
@@ -162,16 +158,16 @@ def _row(j, name, columns, peaks, matches, probe, at, domain_tokens) -> dict:
     rows, values = interp._column(columns[name], j)
     places, tops = _contexts(rows, values, probe, at.shape[1])
     window = np.array([at[block, start:start + WIDTH] for block, start, _ in places]).ravel()
-    shades, others = [_shade(columns[name], j, window, peaks[name][j])], {}
+    shades, others = [digits.shade(columns[name], j, window, peaks[name][j])], {}
     for other, (_, partners) in matches.items():
         found = partners.get(int(j))
         if found is None:
             continue
         others[other] = [found[0], round(found[1], 3), int(found[2])]
         if other != "twin":
-            shades.append(_shade(columns[other], found[0], window, peaks[other][found[0]]))
-            others[other] += [_scatter(columns[name], j, peaks[name][j], columns[other], found[0],
-                                       peaks[other][found[0]]), round(float(peaks[other][found[0]]), 2)]
+            shades.append(digits.shade(columns[other], found[0], window, peaks[other][found[0]]))
+            others[other] += [digits.scatter(columns[name], j, peaks[name][j], columns[other], found[0],
+                                             peaks[other][found[0]]), round(float(peaks[other][found[0]]), 2)]
     fires = np.bincount(probe["domain"][rows[values > 0]], minlength=len(DOMAINS))
     return dict(id=int(j), max=round(float(peaks[name][j]), 2), fires=int(fires.sum()),
                 density=[float(f"{share:.2e}") for share in fires / np.maximum(domain_tokens, 1)],
@@ -196,28 +192,6 @@ def _contexts(rows, values, probe, context) -> tuple[list[tuple[int, int, int]],
         start = int(np.clip(position - WIDTH + 6, 0, max(0, context - WIDTH)))
         out.append((block, start, position - start))
     return out, tops
-
-
-def _shade(column, j, window, peak) -> str:
-    """Activations at the probe tokens `window` (-1: a special token) as digits 0 to LEVELS of the maximum."""
-    where, values = interp._column(column, j)
-    if not len(where) or not peak > 0:
-        return "0" * len(window)
-    spot = np.minimum(np.searchsorted(where, window), len(where) - 1)
-    found = np.where(where[spot] == window, values[spot], 0)
-    return "".join(DIGITS[level] for level in np.ceil(np.clip(found / peak, 0, 1) * LEVELS).astype(int))
-
-
-def _scatter(a, i, peak_a, b, j, peak_b) -> str:
-    """Pairs of digits: both activations, at POINTS tokens spread evenly over the ranks of those where one fires."""
-    (rows_a, x), (rows_b, y) = interp._column(a, i), interp._column(b, j)
-    rows = np.union1d(rows_a, rows_b)
-    levels = np.zeros((2, len(rows)))
-    for k, (where, values, peak) in enumerate(((rows_a, x, peak_a), (rows_b, y, peak_b))):
-        levels[k, np.searchsorted(rows, where)] = values / max(peak, 1e-12)
-    order = np.argsort(levels.sum(0), kind="stable")
-    order = order[np.unique(np.linspace(0, len(order) - 1, min(POINTS, len(order))).round().astype(int))]
-    return "".join(DIGITS[v] for v in np.ceil(np.clip(levels[:, order], 0, 1) * LEVELS).astype(int).T.ravel())
 
 
 def _effects(run: Run, name: str, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from unifeat import matching, rungs
+from unifeat import intervals, matching, rungs
 from unifeat.profiles import MODELS
 from unifeat.stages import Comparison, Run
 
@@ -48,7 +48,7 @@ def persistence(run: Run) -> pd.DataFrame:
 
                 observed, null = mean("observed"), mean("null")
                 bound = ceiling([one.table for one in twins(run, owner)], rule)
-                low, high = matching.interval(mean("resampled"), observed)
+                low, high = intervals.interval(mean("resampled"), observed)
                 frames.append(pd.DataFrame(dict(
                     arm=arm, parent=parent, child=child, side=side, rule=rule, tau=matching.TAUS,
                     n_parent=np.mean([len(one.live_a) for one in pairs]),
@@ -101,7 +101,7 @@ def ladder(run: Run) -> pd.DataFrame:
 
 
 def _rungs(run: Run):
-    """Rungs from top to bottom: (group, comparison, tables of `matching.compare`, "r" or "null")."""
+    """Rungs from top to bottom: (group, comparison, tables of `comparison.compare`, "r" or "null")."""
     seeds = seed_pairs(run, "controlled")
     a, b = seeds[0]
     tables = {edge: [run.compare((edge[0], i), (edge[1], j)).table for i, j in seeds] for edge in EDGES}
@@ -144,11 +144,11 @@ def ladder_table(run: Run, tau: float | None = None) -> pd.DataFrame:
 
 
 def share(pairs: list[dict], rule: str, tau: float, label: str = "r", side: str = "child") -> dict:
-    """Share of a side's features at r >= tau with its interval, mean over tables of `matching.compare`."""
+    """Share of a side's features at r >= tau with its interval, mean over tables of `comparison.compare`."""
     kind, at = ("observed" if label == "r" else "null"), number(tau)
     observed = np.mean([one[f"{kind}.{rule}.{side}"][at] for one in pairs])
     found = resampled(pairs, rule, at, (side,))
-    low, high = matching.interval(found, observed) if label == "r" else (np.nan, np.nan)
+    low, high = intervals.interval(found, observed) if label == "r" else (np.nan, np.nan)
     return dict(observed=observed, ci_low=low, ci_high=high)
 
 
@@ -163,7 +163,7 @@ def bounded(pairs: list[dict], same: list[dict], rule: str, tau: float) -> dict:
     null, observed = (np.mean([one[f"{kind}.{key}"][at] for one in pairs]) for kind in ("null", "observed"))
     both = resampled(same, rule, at, ("parent", "child"))
     excesses = matching.excess(resampled(pairs, rule, at), both, null)
-    ends = [*matching.interval(both), *matching.interval(excesses, bounds=(-np.inf, np.inf))]
+    ends = [*intervals.interval(both), *intervals.interval(excesses, bounds=(-np.inf, np.inf))]
     names = ("ceiling_low", "ceiling_high", "excess_low", "excess_high")
     return dict(ceiling=top, null=null, excess=float(matching.excess(observed, top, null))
                 ) | dict(zip(names, ends, strict=True))
@@ -175,7 +175,7 @@ def number(tau: float) -> int:
 
 
 def resampled(pairs: list[dict], rule: str, at: int, sides=("child",)) -> np.ndarray:
-    """Resampled shares (resamples,) at threshold number `at`, mean over tables of `matching.compare` and `sides`."""
+    """Resampled shares (resamples,) at threshold number `at`, mean over tables of `comparison.compare` and `sides`."""
     return np.mean([one[f"resampled.{rule}.{side}"][:, at] for one in pairs for side in sides], axis=0)
 
 

@@ -2,7 +2,7 @@
 
 `rotated`: the child's SAE reads its activations in randomly rotated axes. `neurons`: MLP neurons in place of
 features. `random`: an SAE on a language model that was never trained. Each returns the arrays of
-`matching.compare`, kept in the store.
+`comparison.compare`, kept in the store.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from unifeat import features, lm, matching, sae, saetraining, training
+from unifeat import comparison, features, intervals, lm, matching, sae, saetraining, training
 from unifeat.stages import Run
 
 NEURON_TOKENS = 20_000  # neurons fire on every token, so fewer tokens give as sure an r
@@ -49,17 +49,22 @@ def rotated(run: Run, parent: tuple[str, int], child: tuple[str, int]) -> dict:
         x = rotate(features.probe_activations(run.model(child[0]), run.probe["blocks"]), run.profile.probe.seed)
         return run.features(*parent)[:, run.live(*parent)], _live(run, features.encode(one, x))
 
-    return _kept(run, f"rotated-{parent[0]}{parent[1]}-{child[0]}{child[1]}", build, parent[0], child[0])
+    inputs = [run._feature_artefact(name) for name in dict.fromkeys((parent[0], child[0]))]
+    return kept(run, f"rotated-{parent[0]}{parent[1]}-{child[0]}{child[1]}", build, inputs)
 
 
-def neurons(run: Run, parent: str, child: str) -> dict:
-    """MLP neurons of `parent` against those of `child`, on at most NEURON_TOKENS tokens of the probe."""
+def neurons(run: Run, parent: str, child: str, other: Run | None = None) -> dict:
+    """MLP neurons of `parent` against those of `child` (a model of the run `other`, if given), on at most NEURON_TOKENS
+    tokens of the probe.
+    """
+    sides = ((run, parent), (other or run, child))
+    rows = slice(None, None, max(1, len(run.probe["block"]) // NEURON_TOKENS))
+
     def build():
-        kept = _every(run)
-        return [features.probe_activations(run.model(name), run.probe["blocks"])[kept].float().cpu().numpy()
-                for name in (parent, child)]
+        return [features.probe_activations(one.model(name), run.probe["blocks"])[rows].float().cpu().numpy()
+                for one, name in sides]
 
-    return _kept(run, f"neurons-{parent}-{child}", build, parent, child, rows=_every(run))
+    return kept(run, f"neurons-{parent}-{child}", build, [one._model_artefact(name) for one, name in sides], rows)
 
 
 def random_saes(run: Run):
@@ -89,27 +94,25 @@ def random(run: Run, child: tuple[str, int]) -> dict:
         return (_live(run, sparse.load_npz(artefact.folder / "features.npz")),
                 run.features(*child)[:, run.live(*child)])
 
-    return _kept(run, f"random-{child[0]}{child[1]}", build, child[0], more=[artefact])
+    return kept(run, f"random-{child[0]}{child[1]}", build, [run._feature_artefact(child[0]), artefact])
 
 
 def _live(run: Run, f: sparse.csr_matrix) -> sparse.csr_matrix:
     return f[:, features.fires(f) >= run.profile.probe.min_fires]
 
 
-def _every(run: Run) -> slice:
-    return slice(None, None, max(1, len(run.probe["block"]) // NEURON_TOKENS))
+def kept(run: Run, stage: str, sides, inputs: list, rows=slice(None), code=(), with_null: bool = False) -> dict:
+    """`comparison.compare` of two sides on the probe's `rows`, computed once and kept under `stage`.
 
-
-def _kept(run: Run, stage: str, sides, *names: str, more=(), rows=slice(None)) -> dict:
-    """`matching.compare` of the two sides on the probe's `rows`, computed once and kept under `stage`."""
+    sides(): both activation matrices (rows, features); inputs: the artefacts, and code: the modules besides this one
+    and the features', that they are made from.
+    """
     p, probe = run.profile.probe, run.probe
 
     def build(folder):
-        np.savez(folder / "match.npz", **matching.compare(*sides(), probe["document"][rows], probe["domain"][rows],
-                                                          p.bootstrap, p.seed, with_null=False))
+        np.savez(folder / "match.npz", **comparison.compare(*sides(), probe["document"][rows], probe["domain"][rows],
+                                                            p.bootstrap, p.seed, with_null))
 
-    inputs = [run._feature_artefact(name) for name in dict.fromkeys(names)]
-    modules = (matching, features, lm, sae, sys.modules[__name__])
-    with np.load(run._make(stage, build, p, [*inputs, *more], modules).folder / "match.npz",
-                 allow_pickle=False) as file:
+    modules = (matching, intervals, comparison, features, lm, sae, sys.modules[__name__], *code)
+    with np.load(run._make(stage, build, p, inputs, modules).folder / "match.npz", allow_pickle=False) as file:
         return dict(file)

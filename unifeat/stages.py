@@ -17,14 +17,19 @@ from scipy import sparse
 from tqdm import tqdm
 
 from unifeat import (
+    archives,
+    bpe,
+    comparison,
     corpora,
     duplicates,
     features,
+    intervals,
     lm,
     matching,
     merge,
     ngram,
     paths,
+    probes,
     profiles,
     sae,
     saetraining,
@@ -79,7 +84,8 @@ class Run:
     def _corpus_artefact(self):
         config = self.profile.corpora
         return self._make("corpora", lambda folder: corpora.build(config, folder, paths.downloads()),
-                          [config, sources.fingerprint(config)], modules=(corpora, sources, textfiles, duplicates))
+                          [config, sources.fingerprint(config)],
+                          modules=(corpora, bpe, sources, archives, textfiles, duplicates))
 
     @cached_property
     def corpus(self) -> corpora.Corpus:
@@ -279,7 +285,7 @@ class Run:
     @cached_property
     def probe(self) -> dict[str, np.ndarray]:
         """The common probe: blocks (n, context), and per kept token its block, position, document and domain."""
-        found = corpora.probe(self.corpus, self.profile.probe.tokens)
+        found = probes.take(self.corpus, self.profile.probe.tokens)
         block, position = np.nonzero(found["blocks"])  # the special token, 0, is left out
         return dict(blocks=found["blocks"], block=block, position=position,
                     document=found["document"][block, position], domain=found["domain"][block])
@@ -291,7 +297,7 @@ class Run:
                 sparse.save_npz(folder / f"seed{one.seed}.npz", features.encode(one, x), compressed=False)
 
         return self._make(f"features-{name}", build, self.profile.probe.tokens,
-                          [self._corpus_artefact, self._sae_artefact(name)], (lm, sae, features, corpora))
+                          [self._corpus_artefact, self._sae_artefact(name)], (lm, sae, features, probes))
 
     @lru_cache  # noqa: B019
     def features(self, name: str, seed: int) -> sparse.csr_matrix:
@@ -308,7 +314,8 @@ class Run:
         """Features of the SAE `a` = (model, seed) matched with those of `b`, live ones only."""
         artefact = self._make(f"match-{a[0]}{a[1]}-{b[0]}{b[1]}", lambda folder: self._compare(a, b, folder),
                               self.profile.probe, sorted({self._feature_artefact(m) for m in (a[0], b[0])},
-                                                         key=lambda item: item.key), (matching, features))
+                                                         key=lambda item: item.key),
+                              (matching, intervals, comparison, features))
         with np.load(artefact.folder / "match.npz", allow_pickle=False) as file:
             return Comparison(a, b, self.live(*a), self.live(*b), dict(file))
 
@@ -322,7 +329,7 @@ class Run:
     def _compare(self, a, b, folder):
         left, right = (self.features(*which)[:, self.live(*which)] for which in (a, b))
         p = self.profile.probe
-        np.savez(folder / "match.npz", **matching.compare(left, right, self.probe["document"], self.probe["domain"],
+        np.savez(folder / "match.npz", **comparison.compare(left, right, self.probe["document"], self.probe["domain"],
                                                           p.bootstrap, p.seed, with_null=a[0] != b[0]))
 
 

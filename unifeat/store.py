@@ -2,7 +2,7 @@
 
 An artefact's key is the hash of (configuration, keys of its inputs, code of its stage). It is written in a hidden
 work folder, its files are fsynced and listed in a manifest with sizes and sha256, and one rename publishes it;
-whatever is there under a final name is therefore whole. Sizes are checked at every load, hashes by `verify`.
+whatever is there under a final name is therefore whole. Sizes are checked at every load, hashes by `faults`.
 """
 
 import ast
@@ -131,14 +131,14 @@ def load(folder: Path) -> Artefact | None:
     return None if _fault(folder, manifest) else Artefact(folder, manifest["key"], manifest["seconds"])
 
 
-def verify(root: Path) -> list[str]:
-    """Names of artefacts under `root` with a missing, changed or foreign file; reads every byte of the store."""
-    return [folder.name for folder in artefacts(root) if fault(folder, full=True)]
-
-
 def artefacts(root: Path) -> list[Path]:
     """Everything under `root` that has the name of a finished artefact."""
     return sorted(path for path in root.glob("[!.]*") if re.search(r"-[0-9a-f]{16}$", path.name))
+
+
+def faults(root: Path) -> dict[str, str]:
+    """Artefacts under `root` with a missing, changed or foreign file, and what is wrong; reads every byte of them."""
+    return {folder.name: wrong for folder in artefacts(root) if (wrong := fault(folder, full=True))}
 
 
 def fault(folder: Path, full: bool = False) -> str:
@@ -238,5 +238,6 @@ def _files(folder: Path) -> list[str]:
 
 
 def sha256(path: Path) -> str:
+    """Hash of a file's content, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -80,8 +80,7 @@ def gc(root: Path, apply: bool = False) -> int:
 
 def verify(root: Path) -> int:
     """Read every byte of the store and name what is damaged; exit status 1 if anything is."""
-    found = store.artefacts(root)
-    bad = {path.name: fault for path in found if (fault := store.fault(path, full=True))}
+    found, bad = store.artefacts(root), store.faults(root)
     for name, fault in bad.items():
         print(f"{name}: {fault}")
     size = sum(map(_size, found)) / 1e6

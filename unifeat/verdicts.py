@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from scipy.stats import spearmanr
 
-from unifeat import features, lm, matching, sae
+from unifeat import comparison, features, lm, matching, sae
 from unifeat.profiles import MODELS
 from unifeat.stages import Comparison, Run, _table, _write_table
 
@@ -141,7 +141,7 @@ def causal(run: Run, parent: tuple[str, int], child: tuple[str, int], count: int
     config = [run.profile.probe, count, tokens]
     return _table(run._make(f"causal-{parent[0]}{parent[1]}-{child[0]}{child[1]}", build, config,
                             [run._feature_artefact(name) for name in names],
-                            (lm, sae, matching, features, sys.modules[__name__])))
+                            (lm, sae, matching, comparison, features, sys.modules[__name__])))
 
 
 class _Ablation:

@@ -17,7 +17,7 @@ import pytest
 import zstandard
 from scipy import sparse
 
-from unifeat import corpora, lm, paths, profiles, sae, saetraining, sources, store, textfiles
+from unifeat import archives, corpora, lm, paths, profiles, sae, saetraining, sources, store, textfiles
 from unifeat.errors import UnifeatError
 
 P = profiles.load("smoke")
@@ -176,7 +176,7 @@ def test_the_module_opens_no_pickle_and_trusts_no_remote_code():
 # Archives and packed files -----------------------------------------------------------------------------------------
 
 def members(path, wanted="*"):
-    return list(sources.members(path, {"members": [wanted]}))
+    return list(archives.members(path, {"members": [wanted]}))
 
 
 @pytest.mark.parametrize("name", ["../x.lua", "a/../../x.lua", "/etc/x.lua", "..\\x.lua", "C:/x.lua", "a\\..\\x.lua"])
@@ -210,7 +210,7 @@ def test_bombs_and_lies_in_an_archive_are_refused(tmp_path, monkeypatch):
     with zipfile.ZipFile(path, "w") as file:
         for number in range(9):
             file.writestr(f"{number}.lua", "x" * 200)
-    monkeypatch.setattr(sources, "ARCHIVE_LIMIT", 1000)
+    monkeypatch.setattr(archives, "ARCHIVE_LIMIT", 1000)
     with pytest.raises(textfiles.CorpusError, match="5.lua, which unpacks"):
         members(path)
 

@@ -1,0 +1,31 @@
+"""Two SAEs compared: the matches of their features, the shares, their intervals and the permuted null, as arrays."""
+
+import numpy as np
+from scipy import sparse
+
+from unifeat import intervals
+from unifeat.matching import correlate, match, permute, persistence
+
+
+def compare(a, b, documents: np.ndarray, strata: np.ndarray, resamples: int, seed: int, with_null: bool = True,
+            ) -> dict[str, np.ndarray]:
+    """All that is kept of one comparison of the live features a (tokens, n_a) with b (tokens, n_b).
+
+    best_of_a, best_of_b, r_of_a, r_of_b: best partner and its r; assigned, r_assigned: the one-to-one pairs; null_*:
+    the same with b's tokens permuted; "observed.rule.side", "null.rule.side" (taus,) and "resampled.rule.side"
+    (resamples, taus).
+    """
+    if sparse.issparse(a) and sparse.issparse(b):  # as `correlate` needs them, once for both
+        a, b = sparse.csc_matrix(a, dtype=np.float64), sparse.csr_matrix(b, dtype=np.float64)
+    found = match(correlate(a, b))
+    out = dict(best_of_a=found.partner_of_a, best_of_b=found.partner_of_b, r_of_a=found.r.max(1, initial=-1),
+               r_of_b=found.r.max(0, initial=-1), assigned=found.assigned, r_assigned=found.r[tuple(found.assigned.T)])
+    tables = dict(observed=persistence(found),
+                  resampled=intervals.bootstrap(a, b, found, documents, strata, resamples, seed))
+    if with_null:
+        null = match(correlate(a, permute(b, seed)))
+        out |= dict(null_of_a=null.r.max(1, initial=-1), null_of_b=null.r.max(0, initial=-1),
+                    null_assigned=null.r[tuple(null.assigned.T)])
+        tables["null"] = persistence(null)
+    return out | {f"{label}.{rule}.{side}": value for label, shares in tables.items()
+                  for (rule, side), value in shares.items()}
