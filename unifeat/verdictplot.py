@@ -9,9 +9,9 @@ from unifeat.style import GREY, MODEL_COLORS, MODELS, SHORT_NAMES, hint, ink, or
 
 VERDICT_NAMES = {"decoder": "decoder cosine", "encoder": "encoder cosine", "logits": "logit effect (r)",
                  "agreement": "ablation: logit changes (r)"}
-SHARE_NAMES = {("r", "r"): "matched by activations", ("decoder", "decoder"): "matched by decoders",
+SHARE_NAMES = {("r", "r"): "by activations:\ntheir r", ("decoder", "decoder"): "by decoders:\ndecoder cosine",
                ("r", "decoder"): "by activations:\ndecoder cosine", ("r", "encoder"): "by activations:\nencoder cosine",
-               ("r", "logits"): "by activations:\nlogit effect"}  # (matched by, verdict) of weights.csv
+               ("r", "logits"): "by activations:\nlogit effect (r)"}  # (what matches, what judges) in weights.csv
 
 
 @styled
@@ -97,10 +97,10 @@ def _shares(fig, shares: pd.DataFrame, tau: float):
         ax.tick_params(axis="y", length=0)
     axes[0].set_yticks(range(len(edges)), [" → ".join(SHORT_NAMES[name] for name in edge.split(" → "))
                                            for edge in edges])
-    for ax, name in zip(axes, ("of the child's features (%)",) * 2 + ("of the pairs (%)",) * 3, strict=True):
+    for ax, name in zip(axes, ("child's features (%)",) * 2 + ("pairs (%)",) * 3, strict=True):
         ax.set_xlabel(name)
     dot = dict(ls="", color="#222222", markersize=3.2)
-    entries = [(Line2D([], [], marker="o", **dot), f"observed at {tau:g}"),
+    entries = [(Line2D([], [], marker="o", **dot), f"matched, at {tau:g} or more"),
                (Line2D([], [], marker="D", **dot | dict(color=tint(GREY, 0.9))), "seed ceiling"),
                (Line2D([], [], marker="|", **dot | dict(markersize=5)), "greatest null"),
                (Line2D([], [], marker="o", markerfacecolor="white", **dot), "hollow: features beyond one neuron")]

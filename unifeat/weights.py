@@ -39,8 +39,9 @@ def same_neurons(a, b) -> float:
 def unit(x: torch.Tensor, gram: torch.Tensor | None = None) -> torch.Tensor:
     """Rows of x (n, d) at unit length, or with images x A of unit length, gram (d, d) being A A^T.
 
-    >>> unit(torch.tensor([[3.0, 4.0]])).tolist(), unit(torch.tensor([[3.0, 4.0]]), torch.eye(2) / 4).tolist()
-    ([[0.6000000238418579, 0.800000011920929]], [[1.2000000476837158, 1.600000023841858]])
+    >>> x = torch.tensor([[3.0, 4.0]]).double()
+    >>> unit(x).tolist(), unit(x, torch.eye(2).double() / 4).tolist()
+    ([[0.6, 0.8]], [[1.2, 1.6]])
     """
     return x / ((x if gram is None else x @ gram) * x).sum(1, keepdim=True).sqrt()
 
@@ -56,10 +57,11 @@ def shares(run: Run) -> pd.DataFrame:
     the pairs (r: tokens permuted, all features). rotated, neurons: the child's dictionary turned by a random rotation,
     or its neurons permuted, and then the best match among all live features of the parent. untrained: in the parent's
     place the SAE of a model that was never trained. null: the greatest of strangers, rotated and neurons, over which
-    the excess is. Means over pairs of different seeds; `rotated` and `untrained` are of the first.
+    the excess is; where ceiling and null nearly meet, as the encoder's do, it says little. Means over pairs of
+    different seeds; `rotated` and `untrained` are of the first.
 
     Intervals (95 %): the child's features are drawn with replacement, their partners stay, and all columns of a row
-    share the draw. Neither text, nor SAE seeds, nor language models are drawn.
+    share the draw. Neither text (as in persistence.csv), nor SAE seeds, nor language models are drawn.
     """
     def build(folder):
         weights = _Weights(run)
@@ -92,7 +94,7 @@ def _rows(weights: "_Weights", edge: tuple[str, str]) -> list[dict]:
 
 def _bounded(got: dict) -> dict:
     """Columns of a row from {kind: (share, resampled shares)}."""
-    null = max((kind for kind in NULLS if np.isfinite(got[kind][0])), key=lambda kind: got[kind][0])
+    null = max(NULLS, key=lambda kind: np.nan_to_num(got[kind][0], nan=-1))
     (observed, a), (ceiling, b), (floor, c) = (got[kind] for kind in ("observed", "ceiling", null))
     ends = [*matching.interval(a, observed), *matching.interval(b, ceiling),
             *matching.interval(matching.excess(a, b, c), bounds=(-np.inf, np.inf))]
@@ -218,8 +220,7 @@ class _Weights:
 
 
 def answer(frame: pd.DataFrame, edge: str = "base → lua") -> str:
-    """One sentence on an edge of weights.csv: what decoders and activations say of it, with all and with some features.
-    """
+    """One sentence on an edge of weights.csv: what decoders and activations say of all features and beyond neurons."""
     rows = frame[frame["edge"] == edge].set_index(["features", "matched_by", "verdict"])
 
     def told(row):
