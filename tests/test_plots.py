@@ -13,7 +13,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from unifeat import plots, style
+from unifeat import plots, style, weights
 from unifeat.tokenplot import show
 
 DOMAINS = ("english", "python", "stories", "lua")
@@ -193,6 +193,18 @@ def history_frame():
                       for k, model in enumerate(MODELS) for seed in (0, 1)], ignore_index=True)
 
 
+def verdict_frames():
+    rng, found, causal, rows = np.random.default_rng(6), {}, {}, []
+    for edge in EDGES:
+        r = rng.uniform(0, 1, 300)
+        found[edge] = pd.DataFrame(dict(r=r) | {name: r * rng.uniform(0.5, 1, 300) for name in weights.VERDICTS})
+        causal[edge] = pd.DataFrame(dict(r=r[:60], agreement=r[:60] ** 2, random=rng.normal(0, 0.05, 60)))
+        rows += [dict(edge=" → ".join(edge), features=group, matched_by=by, verdict=verdict, observed=0.4, ci_low=0.37,
+                      ci_high=0.43, ceiling=0.75, null=0.36 if group == "all" else 0.0)
+                 for group in weights.FEATURES for by, verdict in weights.ROWS]
+    return found, causal, pd.DataFrame(rows)
+
+
 FIGURES = {
     "corpora": lambda: plots.corpora(stats_frame(), note=NOTE),
     "loss_curves": lambda: plots.loss_curves(logs_frame(), note=NOTE),
@@ -203,6 +215,7 @@ FIGURES = {
     "ladder": lambda: plots.ladder(ladder_frame(), note=NOTE),
     "fig3_universal": lambda: plots.token_heatmap(cases(), note=NOTE),
     "sae_card": lambda: plots.sae_card(saes_frame(), density_frame(), history_frame(), note=NOTE),
+    "verdicts": lambda: plots.verdicts(*verdict_frames(), note=NOTE),
 }
 
 
@@ -245,6 +258,15 @@ def test_a_figure_comes_back_whole(figures, name):
         shared = {fig.get_supxlabel(), *(ax.get_xlabel() for ax in visible)}
         assert any(shared - {""}) and any(ax.get_ylabel() or ax.get_yticklabels() for ax in visible)
     assert_inside(fig)
+
+
+def test_every_verdict_shows_its_ceiling_and_null_on_every_edge(figures):
+    """Per panel, edge and group of features: a line from null to ceiling, and the observed mark between."""
+    panels = figures["verdicts"].axes[4:]
+    assert len(panels) == len(weights.ROWS)
+    for ax in panels:
+        marks = [(line.get_marker(), float(line.get_xdata()[0])) for line in ax.lines if line.get_marker() != "None"]
+        assert sorted(marks) == sorted([("D", 75.0), ("o", 40.0)] * 8 + [("|", 36.0), ("|", 0.0)] * 4)
 
 
 @pytest.mark.parametrize("name", FIGURES)

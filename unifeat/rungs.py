@@ -45,7 +45,7 @@ def rotated(run: Run, parent: tuple[str, int], child: tuple[str, int]) -> dict:
     its latents stay sparse.
     """
     def build():
-        one = next(one for one in run.saes(child[0]) if one.seed == child[1])
+        one = run.sae(*child)
         x = rotate(features.probe_activations(run.model(child[0]), run.probe["blocks"]), run.profile.probe.seed)
         return run.features(*parent)[:, run.live(*parent)], _live(run, features.encode(one, x))
 

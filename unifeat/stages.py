@@ -245,6 +245,10 @@ class Run:
         model = self.model(name)
         return [sae.load(self._sae_artefact(name).folder / f"seed{seed}", model) for seed in self.profile.sae.seeds]
 
+    def sae(self, name: str, seed: int) -> "sae.Sae":
+        """One SAE of a model."""
+        return sae.load(self._sae_artefact(name).folder / f"seed{seed}", self.model(name))
+
     def sae_logs(self) -> pd.DataFrame:
         """SAE training logs: model, seed, tokens, fvu, l0, dead."""
         return pd.concat([pd.read_json(self._sae_artefact(name).folder / "log.jsonl", lines=True)

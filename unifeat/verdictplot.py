@@ -9,6 +9,9 @@ from unifeat.style import GREY, MODEL_COLORS, MODELS, SHORT_NAMES, hint, ink, or
 
 VERDICT_NAMES = {"decoder": "decoder cosine", "encoder": "encoder cosine", "logits": "logit effect (r)",
                  "agreement": "ablation: logit changes (r)"}
+SHARE_NAMES = {("r", "r"): "by activations:\ntheir r", ("decoder", "decoder"): "by decoders:\ndecoder cosine",
+               ("r", "decoder"): "by activations:\ndecoder cosine", ("r", "encoder"): "by activations:\nencoder cosine",
+               ("r", "logits"): "by activations:\nlogit effect (r)"}  # (what matches, what judges) in weights.csv
 
 
 @styled
@@ -38,13 +41,20 @@ def swap(frame: pd.DataFrame, note: str = ""):
 
 
 @styled
-def verdicts(found: dict, causal: dict, tau: float = 0.8, note: str = ""):
-    """Weights, logit effects and ablation of one-to-one pairs against the correlation of their activations.
+def verdicts(found: dict, causal: dict, shares: pd.DataFrame, tau: float = 0.8, note: str = ""):
+    """Weights, logit effects and ablation of one-to-one pairs against r of their activations, and shares at tau.
 
     found: {(parent, child): frame r, decoder, encoder, logits}; causal: {(parent, child): frame r, agreement, random}.
-    Dots are pairs; lines are medians over bins of r; grey: strangers (ablation only).
+    Dots are pairs; lines are medians over bins of r; grey: strangers (ablation only). shares: weights.csv.
     """
-    fig = picture(2.5, note)
+    fig = picture(4.7, note)
+    top, bottom = fig.subfigures(2, 1, height_ratios=(1.2, 1))
+    _against_r(top, found, causal, tau)
+    _shares(bottom, shares, tau)
+    return fig
+
+
+def _against_r(fig, found: dict, causal: dict, tau: float):
     axes = fig.subplots(1, 4, sharex=True, sharey=True)
     for ax, name in zip(axes, VERDICT_NAMES, strict=True):
         for edge, frame in (causal if name == "agreement" else found).items():
@@ -65,7 +75,36 @@ def verdicts(found: dict, causal: dict, tau: float = 0.8, note: str = ""):
     handles.append(Line2D([], [], color=GREY))
     names = [f"{SHORT_NAMES[a]} → {SHORT_NAMES[b]}" for a, b in found] + ["the parent's feature and a stranger"]
     fig.legend(handles, names, loc="outside upper center", ncols=len(names))
-    return fig
+
+
+def _shares(fig, shares: pd.DataFrame, tau: float):
+    """One panel per verdict: observed, ceiling and null of every edge, of all features and of those beyond one neuron.
+    """
+    edges = list(dict.fromkeys(shares["edge"]))
+    axes = fig.subplots(1, len(SHARE_NAMES), sharey=True)
+    for ax, (key, title) in zip(axes, SHARE_NAMES.items(), strict=True):
+        rows = shares[(shares["matched_by"] == key[0]) & (shares["verdict"] == key[1])]
+        for row in rows.itertuples():
+            every = row.features == "all"
+            y, color = edges.index(row.edge) + (-0.16 if every else 0.16), MODEL_COLORS[row.edge.split(" → ")[1]]
+            ax.plot([100 * row.null, 100 * row.ceiling], [y, y], color="#DDDDDD", lw=0.8, zorder=0)
+            ax.plot([100 * row.ci_low, 100 * row.ci_high], [y, y], color=color, lw=1.4)
+            for value, mark, shade in ((row.ceiling, "D", tint(GREY, 0.9)), (row.null, "|", "#222222"),
+                                       (row.observed, "o", color)):
+                ax.plot(100 * value, y, marker=mark, ls="", color=shade, markersize=5 if mark == "|" else 3.2,
+                        markerfacecolor=shade if every else "white", markeredgewidth=0.9)
+        ax.set(title=title, xlim=(-3, 100), xticks=(0, 50, 100), ylim=(max(len(edges), 1) - 0.5, -0.5))
+        ax.tick_params(axis="y", length=0)
+    axes[0].set_yticks(range(len(edges)), [" → ".join(SHORT_NAMES[name] for name in edge.split(" → "))
+                                           for edge in edges])
+    for ax, name in zip(axes, ("child's features (%)",) * 2 + ("pairs (%)",) * 3, strict=True):
+        ax.set_xlabel(name)
+    dot = dict(ls="", color="#222222", markersize=3.2)
+    entries = [(Line2D([], [], marker="o", **dot), f"matched, at {tau:g} or more"),
+               (Line2D([], [], marker="D", **dot | dict(color=tint(GREY, 0.9))), "seed ceiling"),
+               (Line2D([], [], marker="|", **dot | dict(markersize=5)), "greatest null"),
+               (Line2D([], [], marker="o", markerfacecolor="white", **dot), "hollow: features beyond one neuron")]
+    fig.legend(*zip(*entries, strict=True), loc="outside upper center", ncols=len(entries))
 
 
 def _style(edge) -> str:

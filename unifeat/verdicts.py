@@ -22,25 +22,28 @@ CHUNK = 1024  # features whose effects on the whole vocabulary are held at once
 
 
 def swap(run: Run) -> pd.DataFrame:
-    """swap.csv: every SAE on every model's activations, on held-out text of the kind that model was trained on.
+    """swap.csv: the first SAE of every model on every model's activations, on held-out text of that model's own kind.
 
-    sae_model, seed: the SAE; model: whose activations it reads and replaces; metrics as in `sae.evaluate`. The SAE
-    keeps its own scale, so this is its plain use on another model. (On text a child has forgotten, another model's
-    SAE may lower its loss, and more than everything would be "recovered".)
+    sae_model, seed: the SAE (the profile's first seed); model: whose activations it reads and replaces; metrics as in
+    `sae.evaluate`, those at home taken from saes.csv, which also says how far seeds differ there. The SAE keeps its
+    own scale, so this is its plain use on another model. (On text a child has forgotten, another model's SAE may lower
+    its loss, and more than everything would be "recovered".)
     """
+    seed = run.profile.sae.seeds[0]
+
     def build(folder):
-        which = [(name, one) for name in MODELS for one in run.saes(name)]
         rows = []
         for model in MODELS:
             domains, _ = run.mix(model)
             blocks = np.concatenate([run.blocks(d, tokens=run.profile.evaluation.tokens // len(domains))
                                      for d in domains])
-            found = sae.evaluate([one for _, one in which], run.model(model), blocks)
-            rows += [dict(sae_model=name, seed=one.seed, model=model) | metrics
-                     for (name, one), metrics in zip(which, found, strict=True)]
+            away = [name for name in MODELS if name != model]
+            found = dict(zip(away, sae.evaluate([run.sae(name, seed) for name in away], run.model(model), blocks),
+                             strict=True)) | {model: run.sae_table(model).set_index("seed").loc[seed].to_dict()}
+            rows += [found[name] | dict(sae_model=name, seed=seed, model=model) for name in MODELS]
         _write_table(folder, rows, SWAP_COLUMNS)
 
-    return _table(run._make("swap", build, run.profile.evaluation, [run._sae_artefact(name) for name in MODELS],
+    return _table(run._make("swap", build, [run.profile.evaluation, seed], [run._sae_metrics(name) for name in MODELS],
                             (lm, sae, sys.modules[__name__])))
 
 
@@ -72,17 +75,13 @@ def pairs(run: Run, one: Comparison) -> pd.DataFrame:
     the common basis of MLP neurons; logits: Pearson's r of the two logit effects over the vocabulary.
     """
     i, j = one.live_a[one.table["assigned"][:, 0]], one.live_b[one.table["assigned"][:, 1]]
-    a, b = (_sae(run, which) for which in (one.a, one.b))
+    a, b = (run.sae(*which) for which in (one.a, one.b))
     models = [run.model(name) for name, _ in (one.a, one.b)]
     logits = [pearson_rows(logit_effects(models[0], a.w_dec[i[k:k + CHUNK]]),
                            logit_effects(models[1], b.w_dec[j[k:k + CHUNK]])) for k in range(0, len(i), CHUNK)]
     return pd.DataFrame(dict(i=i, j=j, r=one.table["r_assigned"], decoder=cosines(a.w_dec[i], b.w_dec[j]),
                              encoder=cosines(a.w_enc[i], b.w_enc[j]),
                              logits=np.concatenate(logits) if logits else np.zeros(0)))
-
-
-def _sae(run: Run, which: tuple[str, int]) -> sae.Sae:
-    return next(one for one in run.saes(which[0]) if one.seed == which[1])
 
 
 def agreement(found: pd.DataFrame, tau: float) -> pd.DataFrame:
@@ -106,7 +105,7 @@ def partners_agree(run: Run, one: Comparison, tau: float) -> float:
 
     Both looked up among the parent's live features.
     """
-    a, b = (torch.nn.functional.normalize(_sae(run, which).w_dec[live], dim=1)
+    a, b = (torch.nn.functional.normalize(run.sae(*which).w_dec[live], dim=1)
             for which, live in ((one.a, one.live_a), (one.b, one.live_b)))
     kept = one.table["r_of_b"] >= tau
     best = (b[kept] @ a.T).argmax(1).numpy()
@@ -148,7 +147,7 @@ class _Ablation:
     """The logit changes that taking a feature out of a model makes on probe tokens."""
 
     def __init__(self, run: Run, which: tuple[str, int]):
-        self.model, self.sae = run.model(which[0]), _sae(run, which)
+        self.model, self.sae = run.model(which[0]), run.sae(*which)
         self.f = run.features(*which).tocsc()
         self.residual = residuals(self.model, run.probe["blocks"])
 
