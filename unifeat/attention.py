@@ -1,9 +1,8 @@
 """Causal attention for short contexts on a CPU: matrix products around one softmax, with its gradient written out."""
 
+import functools
+
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 NAME = "unifeat"  # for attn_implementation
 
@@ -37,6 +36,8 @@ def forward(module, query, key, value, attention_mask, scaling=None, dropout=0.0
     Returns (output (batch, tokens, heads, d), None).
     """
     batch, heads, tokens, d = query.shape
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
     if attention_mask is not None or dropout or key.shape[2] != tokens or not getattr(module, "is_causal", True):
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **more)
     rows, dtype = batch * key.shape[1], value.dtype  # under autocast rotary embeddings leave q and k in float32
@@ -47,5 +48,12 @@ def forward(module, query, key, value, attention_mask, scaling=None, dropout=0.0
     return out.view(batch, heads, tokens, d).transpose(1, 2), None
 
 
-AttentionInterface.register(NAME, forward)
-AttentionMaskInterface.register(NAME, sdpa_mask)  # None where the mask is plainly causal
+@functools.cache
+def register() -> str:
+    """Make this attention known to transformers (which takes seconds to import); returns its NAME."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(NAME, forward)
+    AttentionMaskInterface.register(NAME, sdpa_mask)  # None where the mask is plainly causal
+    return NAME

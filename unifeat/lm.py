@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from unifeat import attention as causal
 from unifeat.errors import UnifeatError
 from unifeat.profiles import Model
 
@@ -63,11 +64,7 @@ def build(config: Model, vocab: int, context: int):
 
 def attention() -> str:
     """Attention kernel: torch's on a GPU, ours on a CPU."""
-    if torch.cuda.is_available():
-        return "sdpa"
-    from unifeat import attention  # with transformers, which takes seconds to import
-
-    return attention.NAME
+    return "sdpa" if torch.cuda.is_available() else causal.register()
 
 
 def save(model, tokenizer, folder: Path) -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from scipy import sparse
 
-from unifeat import features, flow, lm, matching, rungs, sae, verdicts
+from unifeat import features, flow, intervals, lm, matching, rungs, sae, verdicts
 from unifeat.profiles import MODELS
 from unifeat.stages import Comparison, Run, _table, _write_table
 
@@ -68,7 +68,7 @@ def shares(run: Run) -> pd.DataFrame:
         _write_table(folder, [row for edge in flow.EDGES[:4] for row in _rows(weights, edge)], COLUMNS)
 
     inputs = [*(run._feature_artefact(name) for name in MODELS), rungs.random_saes(run)]
-    modules = (lm, sae, features, matching, rungs, flow, verdicts, sys.modules[__name__])
+    modules = (lm, sae, features, matching, intervals, rungs, flow, verdicts, sys.modules[__name__])
     return _table(run._make("weights", build, run.profile.probe, inputs, modules))
 
 
@@ -96,8 +96,8 @@ def _bounded(got: dict) -> dict:
     """Columns of a row from {kind: (share, resampled shares)}."""
     null = max(NULLS, key=lambda kind: np.nan_to_num(got[kind][0], nan=-1))
     (observed, a), (ceiling, b), (floor, c) = (got[kind] for kind in ("observed", "ceiling", null))
-    ends = [*matching.interval(a, observed), *matching.interval(b, ceiling),
-            *matching.interval(matching.excess(a, b, c), bounds=(-np.inf, np.inf))]
+    ends = [*intervals.interval(a, observed), *intervals.interval(b, ceiling),
+            *intervals.interval(matching.excess(a, b, c), bounds=(-np.inf, np.inf))]
     names = ("ci_low", "ci_high", "ceiling_low", "ceiling_high", "excess_low", "excess_high")
     return ({kind: value for kind, (value, _) in got.items()} | dict(zip(names, ends, strict=True))
             | dict(null=floor, excess=float(matching.excess(observed, ceiling, floor))))
@@ -188,7 +188,7 @@ class _Weights:
     def pairs(self, a: tuple[str, int], b: tuple[str, int], table: dict) -> tuple[dict, dict]:
         """One-to-one pairs and their values, {row: (pairs (n, 2), values (n,))}, and the same with strangers.
 
-        table: the arrays of `matching.compare`.
+        table: the arrays of a `Comparison`.
         """
         found, strange = {("r", "r"): (table["assigned"], table["r_assigned"])}, {}
         for verdict in VERDICTS:
