@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from unifeat import (
     archives,
+    attention,
     bpe,
     comparison,
     corpora,
@@ -69,6 +70,7 @@ class Run:
     seconds: dict = field(default_factory=dict, repr=False)  # what each stage asked for so far cost when it was made
 
     def _make(self, stage, build, config=None, inputs=(), modules=()):
+        modules = (*modules, attention) if lm in modules else modules
         made = store.make(self.root, stage, build, config=config, inputs=inputs, code=store.code_version(*modules))
         self.seconds[stage] = made.seconds
         return made
