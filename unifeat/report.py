@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from unifeat import lm, records, store
+from unifeat import lm, records, store, weights
 from unifeat.profiles import MODELS
 from unifeat.stages import Run, csv
 
@@ -109,6 +109,7 @@ def results(folder: Path, tau: float = 0.8) -> str:
     lines += ["", "Read the small shares with the ladder: an SAE of a language model that was *never trained* already "
               f"shares {least:.1%}-{most:.1%} of the four models' features at the same threshold, so permuted tokens "
               "are too easy a null, and a share of this size says little about what training taught."]
+    lines += ["", _neurons(pd.read_csv(folder / "data" / "weights.csv"))]
     own = models[(models["split"] == "validation") & models["model"].isin(["base", "ngram"])]
     bits = own.pivot(index="model", columns="domain", values="bits_per_byte")
     children = models[models["split"] == "validation"].set_index(["model", "domain"])["bits_per_byte"]
@@ -120,6 +121,16 @@ def results(folder: Path, tau: float = 0.8) -> str:
               f"against mean ablation, dead latents at most {saes['dead_share'].max():.1%}; seed ceilings "
               f"{', '.join(f'{name} {ceilings[name]:.1%}' for name in MODELS)}."]
     return "\n".join(lines) + "\n"
+
+
+def _neurons(frame: pd.DataFrame) -> str:
+    """What single neurons have to do with the shares, from weights.csv."""
+    rest = frame[(frame["features"] == weights.FEATURES[1]) & (frame["verdict"] == "r")].drop_duplicates("edge")
+    alone = {edge.split()[-1]: f"{1 - share:.0%}" for edge, share in zip(rest["edge"], rest["share"], strict=True)}
+    return ("Part of every share, ceilings included, is the neurons themselves: a feature that is one MLP neuron "
+            "(decoder within a cosine of 0.8 of its axis) is found again by any SAE, and so are "
+            f"{', '.join(f'{share} of the features of {name}' for name, share in alone.items())}. "
+            f"{weights.answer(frame)}")
 
 
 def refresh_readme(readme: Path, folder: Path) -> None:

@@ -14,15 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from unifeat import corpora, lm, matching, merge, profiles, sae, saetraining
+from unifeat import corpora, lm, matching, merge, paths, profiles, sae, saetraining
 from unifeat.errors import UnifeatError
 
 P = profiles.load("smoke")
-CASES = collections.Counter()
+CASES, PLANNED = collections.Counter(), []
 
 
 def fuzz(examples: int):
     """Hypothesis settings: no deadlines, the same examples every time."""
+    PLANNED.append(examples)
     quiet = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
     return settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=quiet)
 
@@ -31,6 +32,10 @@ def fuzz(examples: int):
 def report():
     yield
     print("\ncases tried: " + ", ".join(f"{name} {count}" for name, count in CASES.items()))
+
+
+def test_the_readme_says_how_many_cases_there_are():
+    assert f"{sum(PLANNED):,} generated" in (paths.ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def attempt(kind: str, call):
