@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from unifeat import flow, matching
+from unifeat import flow, intervals
 from unifeat.controls import other
 from unifeat.stages import Run
 
@@ -45,7 +45,7 @@ def _measure(run: Run) -> dict:
     at = flow.number(run.profile.probe.tau)
     same = [one.table for one in flow.twins(run, MODEL)]
     ceiling = flow.ceiling(same, RULE)[at]
-    low, high = matching.interval(flow.resampled(same, RULE, at, ("parent", "child")), ceiling)
+    low, high = intervals.interval(flow.resampled(same, RULE, at, ("parent", "child")), ceiling)
     return dict(width=s.width, k=s.k, tokens=s.tokens, l0=table["l0"].mean(),
                 ce_recovered_mean=table["ce_recovered_mean"].mean(), dead_share=table["dead_share"].mean(),
                 ceiling=ceiling, ceiling_low=low, ceiling_high=high, live=table["live"].mean(),
