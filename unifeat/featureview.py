@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from html import escape
 
-from unifeat import explorer, stages
+from unifeat import digits, explorer, stages
 from unifeat.style import DOMAIN_NAMES, MODEL_COLORS, SHORT_NAMES
 
 HEAT = MODEL_COLORS | {"base": "#808080"}  # behind text, on a light page and on a dark one
@@ -47,7 +47,7 @@ class FeatureView:
         rows, width, tokens = [], self.data["width"], self.data["tokens"]
         for n, model in enumerate(models):
             shade = self.entry["shade"][n][k * width:(k + 1) * width]
-            cells = "".join(self._cell(tokens[self.entry["at"][k] + i], int(level, 36) / explorer.LEVELS, model)
+            cells = "".join(self._cell(tokens[self.entry["at"][k] + i], int(level, 36) / digits.LEVELS, model)
                             for i, level in enumerate(shade))
             line = f"<span style='font-family:monospace;white-space:pre-wrap'>{cells}</span>"
             rows.append(f"<div><span style='display:inline-block;width:5.5em'>{_name(model)}</span>{line}</div>")
