@@ -23,7 +23,7 @@ WEAK_L1 = 1.0  # where relu's steered coefficient starts if the profile has none
 def variant(run: Run, **changes: dict) -> Run:
     """The run with settings of some stages replaced, in the same store: variant(run, sae=dict(k=8))."""
     sections = {name: dataclasses.replace(getattr(run.profile, name), **change) for name, change in changes.items()}
-    return Run(dataclasses.replace(run.profile, **sections), run.root, run.figures)
+    return Run(dataclasses.replace(run.profile, **sections), run.root, run.figures, given=run.given)
 
 
 def measure(run: Run, edge=EDGE, arm: str = "controlled", tau: float | None = None) -> dict:
@@ -140,13 +140,13 @@ def _neurons(run: Run, again: Run) -> dict:
     rows = slice(None, None, max(1, len(probe["block"]) // rungs.NEURON_TOKENS))
 
     def build(folder):
-        a, b = (features.probe_activations(one.model("base"), probe["blocks"])[rows].float().cpu().numpy()
-                for one in (run, again))
+        a, b = (features.probe_activations(one.model("base"), probe["blocks"], run.profile.sae.hook)[rows].float().cpu()
+                .numpy() for one in (run, again))
         np.savez(folder / "match.npz", **matching.compare(a, b, probe["document"][rows], probe["domain"][rows],
                                                           p.bootstrap, p.seed))
 
     inputs = [run._model_artefact("base"), again._model_artefact("base")]
-    return _load(run._make("lm-seeds-neurons", build, p, inputs, (matching, features, lm, sys.modules[__name__])))
+    return _load(run._make("lm-seeds-neurons", build, [p, run.profile.sae.hook], inputs, (matching, features, lm, sys.modules[__name__])))
 
 
 def _stored(run: Run, stage: str, runs, a, b, kept: np.ndarray, p) -> dict:

@@ -34,7 +34,7 @@ def export(run: Run, name: str, folder: Path, layout: str, base_models=()) -> No
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UnifeatError(f"{folder} is not empty; name a new folder, so that nothing of yours is overwritten.")
-    run = Finished(run.profile, run.root, run.figures)
+    run = Finished(run.profile, run.root, run.figures, given=run.given)
     source, model = run.model_folder(name), run.model(name)
     texts = pd.DataFrame([row for row in run.corpus.rows if row["domain"] in _seen(run, name)])
     if layout == "huggingface":
@@ -84,12 +84,12 @@ def _seen(run: Run, name: str) -> list[str]:
 
 
 def _about_model(run: Run, name: str, model) -> str:
-    made = {"base": "trained from random weights", "merged": "the SLERP merge of the run's models lua (t = 0) and "
+    made = "given to the run, not trained by it" if name in run.given else {"base": "trained from random weights", "merged": "the SLERP merge of the run's models lua (t = 0) and "
             "stories (t = 1), tensor by tensor"}.get(name, "fine-tuned from the run's base model")
-    if name == "merged":
+    if name == "merged" and name not in run.given:
         made += f", at t = {run.picked()}"
     facts = lm.describe(model)
-    return (f"A Mistral-style language model with {facts['layers']} layer and {facts['parameters']:,} parameters, "
+    return (f"A {type(model).__name__} with {facts['layers']} layer{'s' * (facts['layers'] > 1)} and {facts['parameters']:,} parameters, "
             f"vocabulary {facts['vocab']:,}, context {facts['context']}: {made}. Profile {run.profile.name}, "
             f"weights {lm.weights_hash(model)}.")
 
@@ -98,7 +98,7 @@ def _about_saes(run: Run, name: str, one) -> str:
     width, d = one.w_enc.shape
     domains = " + ".join(dict.fromkeys(run.mix(name)[0]))
     active = "latents active where positive" if one.kind == "relu" else f"k = {one.k}"
-    return (f"Sparse autoencoders of the MLP activations (`blocks.0.mlp.hook_post`: the input of `down_proj`) of the "
+    return (f"Sparse autoencoders of the activations at `{one.hook}` ({lm.HOOKS[one.hook.split('.', 2)[2]]}) of the "
             f"language model `{name}`, weights {one.lm_hash}, trained on its activations over {domains}; one folder "
             f"per seed. Kind {one.kind}, {active}, {d} -> {width} latents, decoder rows of unit norm. The scale of "
             f"the activations is folded in: give them as they come; latents are unifeat's divided by {one.scale:.6g}. "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from unifeat import lm, records, store
+from unifeat import lm, ownmodels, records, store
 from unifeat.profiles import MODELS
 from unifeat.stages import Run, csv
 
@@ -40,7 +40,9 @@ def note(run: Run, more: str = "") -> str:
     """The caption line every figure carries: profile, text, and what stands in for what."""
     kinds = {"embedded": "embedded stand-ins, not the paper's data", "hub": "the paper's data sets",
              "files": "your own files"}
-    return f"Profile {run.profile.name}; corpora: {kinds[run.profile.corpora.source]}." + (more and f" {more}")
+    given = "; ".join(f"{role} = {folder.name}" for role, folder in run.given.items())
+    return (f"Profile {run.profile.name}; corpora: {kinds[run.profile.corpora.source]}."
+            + (given and f" Models given: {given}.") + (more and f" {more}"))
 
 
 def save(run: Run, fig, name: str, **tables: pd.DataFrame):
@@ -75,7 +77,8 @@ def provenance(run: Run) -> dict:
     p = run.profile
     rows = [{key: row[key] for key in ("domain", "split", "source", "package", "version", "sha256", "licence",
                                        "documents", "bytes", "tokens")} for row in run.corpus.rows]
-    return dict(profile=json.loads(json.dumps(dataclasses.asdict(p))), corpora=rows,
+    given = {role: dict(folder=folder.name, sha256=ownmodels.fingerprint(folder)) for role, folder in run.given.items()}
+    return dict(profile=json.loads(json.dumps(dataclasses.asdict(p))), corpora=rows, **({"models": given} if given else {}),
                 seeds=dict(corpora=p.corpora.seed, model=p.model.seed, base=p.base.seed, lua=p.lua.seed,
                            stories=p.stories.seed, saes=list(p.sae.seeds), probe=p.probe.seed),
                 packages={name: importlib.metadata.version(name) for name in PACKAGES}, commit=records.commit(),

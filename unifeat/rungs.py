@@ -46,7 +46,7 @@ def rotated(run: Run, parent: tuple[str, int], child: tuple[str, int]) -> dict:
     """
     def build():
         one = next(one for one in run.saes(child[0]) if one.seed == child[1])
-        x = rotate(features.probe_activations(run.model(child[0]), run.probe["blocks"]), run.profile.probe.seed)
+        x = rotate(_activations(run, run.model(child[0])), run.profile.probe.seed)
         return run.features(*parent)[:, run.live(*parent)], _live(run, features.encode(one, x))
 
     return _kept(run, f"rotated-{parent[0]}{parent[1]}-{child[0]}{child[1]}", build, parent[0], child[0])
@@ -56,8 +56,7 @@ def neurons(run: Run, parent: str, child: str) -> dict:
     """MLP neurons of `parent` against those of `child`, on at most NEURON_TOKENS tokens of the probe."""
     def build():
         kept = _every(run)
-        return [features.probe_activations(run.model(name), run.probe["blocks"])[kept].float().cpu().numpy()
-                for name in (parent, child)]
+        return [_activations(run, run.model(name))[kept].float().cpu().numpy() for name in (parent, child)]
 
     return _kept(run, f"neurons-{parent}-{child}", build, parent, child, rows=_every(run))
 
@@ -70,15 +69,15 @@ def random_saes(run: Run):
     domains, weights = run.mix("base")
 
     def build(folder):
-        model = lm.build(initial, len(run.corpus.tokenizer), run.corpus.context)
+        model = run.untrained()
         blocks = [run.corpus.blocks(d, "train") for d in domains]
         (one,), _ = saetraining.train(model, blocks, weights, config, "an untrained model", folder)
         sae.save(one, folder / "sae")
-        x = features.probe_activations(model, run.probe["blocks"])
+        x = _activations(run, model)
         sparse.save_npz(folder / "features.npz", features.encode(one, x), compressed=False)
 
     return run._make("saes-random", build, [config, initial, domains, weights, p.probe.tokens],
-                     [run._corpus_artefact], (lm, sae, training, saetraining, features))
+                     [run._corpus_artefact, *([run._model_artefact("base")] if run.given else [])], (lm, sae, training, saetraining, features))
 
 
 def random(run: Run, child: tuple[str, int]) -> dict:
@@ -90,6 +89,10 @@ def random(run: Run, child: tuple[str, int]) -> dict:
                 run.features(*child)[:, run.live(*child)])
 
     return _kept(run, f"random-{child[0]}{child[1]}", build, child[0], more=[artefact])
+
+
+def _activations(run: Run, model) -> torch.Tensor:
+    return features.probe_activations(model, run.probe["blocks"], run.profile.sae.hook)
 
 
 def _live(run: Run, f: sparse.csr_matrix) -> sparse.csr_matrix:
