@@ -26,8 +26,8 @@ from unifeat import (
     flow,
     lm,
     merge,
-    owncorpora,
     ownmodels,
+    owntokens,
     paths,
     profiles,
     readout,
@@ -50,7 +50,8 @@ WORDS = {"english": "the a city river was in of old new large known people",
 HIDDEN = dict(vocab_size=300, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=24)
 GATED = dict(**HIDDEN, intermediate_size=24, num_key_value_heads=1)
 CONFIGS = {"mistral": MistralConfig(**GATED, bos_token_id=1, eos_token_id=2), "llama": LlamaConfig(**GATED),
-           "gpt2": GPT2Config(vocab_size=300, n_embd=16, n_layer=2, n_head=2, n_positions=24),
+           "gpt2": GPT2Config(vocab_size=300, n_embd=16, n_layer=2, n_head=2, n_positions=24, bos_token_id=289,
+                              eos_token_id=289),
            "gpt_neox": GPTNeoXConfig(**HIDDEN, intermediate_size=24)}
 # The authors' config.json, key by key, at tiny widths (see RELEASED); the merge was saved in float16.
 AUTHORS = dict(
@@ -165,14 +166,15 @@ def test_released_checkpoints_run_from_a_local_copy_in_the_hubs_layout(released,
     assert "Models given: base = baby-python-mistral-1L-tiny-base;" in report.note(run)
 
 
-def test_what_is_not_given_is_made_from_what_is(byte_level, text, small, tmp_path):
-    base = put(tmp_path / "mine", network(CONFIGS["gpt2"]), byte_level)
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_what_is_not_given_is_made_from_what_is(kind, pieces, byte_level, text, small, tmp_path):
+    base = put(tmp_path / "mine", network(CONFIGS[kind]), byte_level if kind.startswith("gpt") else pieces)
     run = stages.open_run(small, str(text), str(base), "blocks.1.hook_mlp_out")
     assert run.corpus.context == 24 and run.saes("lua")[0].hook == "blocks.1.hook_mlp_out"
     assert run.saes("base")[0].w_enc.shape == (48, 16)
     assert len(run.losses("base", "lua", "stories", "merged", "ngram")) == 4 * 8 + 4
     changed = ownmodels.differing(run.model("base").state_dict(), run.model("lua").state_dict())
-    assert "transformer.h.1.mlp.c_proj.weight" in changed
+    assert any("mlp" in name for name in changed)
     assert not flow.flow(run).empty and len(rungs.random(run, ("lua", 1))["r_of_b"]) > 0
     assert len(run.angles()) == len(changed)
 
@@ -182,7 +184,7 @@ def test_a_taken_model_is_the_same_model_renumbered(kind, pieces, byte_level, tm
     tokenizer = byte_level if kind in ("gpt2", "gpt_neox") else pieces
     source = put(tmp_path / kind, network(CONFIGS[kind]), tokenizer)
     opening = 289 if tokenizer is byte_level else 1
-    tokens = ownmodels.tokenizer(source, 24)
+    tokens = owntokens.tokenizer(source, 24)
     ownmodels.take(source, tokens, tmp_path / "taken")
     ids = np.random.default_rng(0).integers(2, 280, (2, 20))
     ids[0, 0], ids[1, 5] = opening, 0
@@ -234,9 +236,9 @@ def test_roles_by_name_and_by_place(released):
 
 @pytest.mark.parametrize("given", ["lua=x", "base=x,base=y", "base=x,poet=y", "a,b,c,d,e", "base=x,y", ","])
 def test_other_forms_are_refused_in_one_sentence(given, tmp_path):
-    with pytest.raises(ownmodels.ModelsError, match="at most one folder for each of base, lua, stories, merged"):
+    with pytest.raises(owntokens.ModelsError, match="at most one folder for each of base, lua, stories, merged"):
         ownmodels.choose(given)
-    with pytest.raises(ownmodels.ModelsError, match="gone does not exist; give a folder in Hugging Face layout"):
+    with pytest.raises(owntokens.ModelsError, match="gone does not exist; give a folder in Hugging Face layout"):
         ownmodels.choose(str(tmp_path / "gone"))
 
 
@@ -272,7 +274,7 @@ def damage(folder, change):
 def test_models_that_do_not_belong_together_are_one_sentence(change, message, released, tmp_path):
     shutil.copytree(released, tmp_path / "hub")
     damage(tmp_path / "hub" / ownmodels.RELEASED["lua"][0], change)
-    with pytest.raises(ownmodels.ModelsError, match=message) as caught:
+    with pytest.raises(owntokens.ModelsError, match=message) as caught:
         ownmodels.choose(f"released={tmp_path / 'hub'}")
     assert "\n" not in str(caught.value)
 
@@ -280,9 +282,9 @@ def test_models_that_do_not_belong_together_are_one_sentence(change, message, re
 def test_other_architectures_are_not_the_authors(byte_level, tmp_path):
     for name, _ in ownmodels.RELEASED.values():
         put(tmp_path / name, network(CONFIGS["gpt2"]), byte_level)
-    with pytest.raises(ownmodels.ModelsError, match="are of the architecture mistral, and .* is gpt2"):
+    with pytest.raises(owntokens.ModelsError, match="are of the architecture mistral, and .* is gpt2"):
         ownmodels.choose(f"released={tmp_path}")
-    with pytest.raises(ownmodels.ModelsError, match="asks for the authors' four checkpoints"):
+    with pytest.raises(owntokens.ModelsError, match="asks for the authors' four checkpoints"):
         ownmodels.choose(f"released={tmp_path / 'none'}")
 
 
@@ -304,7 +306,7 @@ def test_released_checkpoints_are_fetched_once_and_whole(released, tmp_path, mon
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    with pytest.raises(ownmodels.ModelsError, match=r"Could not fetch the model .*TinyStories-ft \(connection cut\);"):
+    with pytest.raises(owntokens.ModelsError, match=r"Could not fetch the model .*TinyStories-ft \(connection cut\);"):
         ownmodels.choose("released", tmp_path)
     assert not (tmp_path / "released" / ownmodels.RELEASED["stories"][0]).exists()
     folders = ownmodels.choose("released", tmp_path)
@@ -312,20 +314,13 @@ def test_released_checkpoints_are_fetched_once_and_whole(released, tmp_path, mon
     assert ownmodels.choose(ownmodels.resolved("released", folders)) == folders
 
 
-def test_a_gpt_neox_base_needs_its_children(byte_level, tmp_path):
-    base = put(tmp_path / "pythia", network(CONFIGS["gpt_neox"]), byte_level)
-    with pytest.raises(ownmodels.ModelsError, match="Children of a GPTNeoXForCausalLM cannot be trained here"):
-        ownmodels.fit(profiles.load("smoke"), ownmodels.choose(str(base)))
-    ownmodels.fit(profiles.load("smoke"), ownmodels.choose(f"{base},{base},{base}"))
-
-
 def test_tokenizers_that_cannot_be_read_here(tmp_path):
     words = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0, "b": 1}, "a")), bos_token="a")
-    with pytest.raises(ownmodels.ModelsError, match=r"is no byte-pair encoding"):
+    with pytest.raises(owntokens.ModelsError, match=r"is no byte-pair encoding"):
         ownmodels.choose(str(put(tmp_path / "words", network(CONFIGS["llama"]), words)))
     bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE({"a": 0, "b": 1}, [])), bos_token="a")
-    with pytest.raises(ownmodels.ModelsError, match="spells its tokens neither as bytes"):
-        owncorpora.spell(bare)
+    with pytest.raises(owntokens.ModelsError, match="spells its tokens neither as bytes"):
+        owntokens.spell(bare)
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
@@ -370,7 +365,8 @@ def test_merge_command_does_what_the_yaml_says(released, tmp_path, capsys):
 def test_features_at_any_hook_of_any_layer(byte_level, tmp_path):
     model = network(CONFIGS["gpt_neox"])
     tokens = np.random.default_rng(0).integers(0, 290, (3, 20))
-    for hook, width in (("blocks.0.mlp.hook_post", 24), ("blocks.1.hook_mlp_out", 16), ("blocks.1.hook_resid_post", 16)):
+    for hook, width in (("blocks.0.mlp.hook_post", 24), ("blocks.1.hook_mlp_out", 16),
+                        ("blocks.1.hook_resid_post", 16)):
         assert features.probe_activations(model, tokens, hook).shape == ((tokens > 0).sum(), width)
 
 

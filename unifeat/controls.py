@@ -146,7 +146,8 @@ def _neurons(run: Run, again: Run) -> dict:
                                                           p.bootstrap, p.seed))
 
     inputs = [run._model_artefact("base"), again._model_artefact("base")]
-    return _load(run._make("lm-seeds-neurons", build, [p, run.profile.sae.hook], inputs, (matching, features, lm, sys.modules[__name__])))
+    modules = (matching, features, lm, sys.modules[__name__])
+    return _load(run._make("lm-seeds-neurons", build, [p, run.profile.sae.hook], inputs, modules))
 
 
 def _stored(run: Run, stage: str, runs, a, b, kept: np.ndarray, p) -> dict:

@@ -84,14 +84,16 @@ def _seen(run: Run, name: str) -> list[str]:
 
 
 def _about_model(run: Run, name: str, model) -> str:
-    made = "given to the run, not trained by it" if name in run.given else {"base": "trained from random weights", "merged": "the SLERP merge of the run's models lua (t = 0) and "
+    made = {"base": "trained from random weights", "merged": "the SLERP merge of the run's models lua (t = 0) and "
             "stories (t = 1), tensor by tensor"}.get(name, "fine-tuned from the run's base model")
-    if name == "merged" and name not in run.given:
+    if name in run.given:
+        made = "given to the run, not trained by it"
+    elif name == "merged":
         made += f", at t = {run.picked()}"
     facts = lm.describe(model)
-    return (f"A {type(model).__name__} with {facts['layers']} layer{'s' * (facts['layers'] > 1)} and {facts['parameters']:,} parameters, "
-            f"vocabulary {facts['vocab']:,}, context {facts['context']}: {made}. Profile {run.profile.name}, "
-            f"weights {lm.weights_hash(model)}.")
+    return (f"A {type(model).__name__} with {facts['layers']} layer{'s' * (facts['layers'] > 1)} and "
+            f"{facts['parameters']:,} parameters, vocabulary {facts['vocab']:,}, context {facts['context']}: "
+            f"{made}. Profile {run.profile.name}, weights {lm.weights_hash(model)}.")
 
 
 def _about_saes(run: Run, name: str, one) -> str:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from unifeat import lm, merge, store
-from unifeat.errors import UnifeatError
+from unifeat import lm, merge, owntokens, store
+from unifeat.owntokens import ModelsError
 from unifeat.profiles import MODELS, Profile
 
 # The authors' checkpoints: name and revision on the hub. Unpinned: "main" is what stands there on the day of the first
@@ -31,11 +31,7 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")  # one of them 
 FILES = ("*.json", "*.safetensors", "tokenizer.model", "merges.txt")  # all that is ever read of a model's folder
 
 
-class ModelsError(UnifeatError):
-    """Models that cannot be had, or do not belong together."""
-
-
-# Which models ------------------------------------------------------------------------------------------------------
+# Which models -------------------------------------------------------------------------------------
 
 def choose(text: str, downloads: Path | None = None) -> dict[str, Path]:
     """Folders by role (base, lua, stories, merged) that `text` names; the base is always among them. "" names none.
@@ -58,8 +54,8 @@ def choose(text: str, downloads: Path | None = None) -> dict[str, Path]:
         _complete(role, path)
         _alike(role, path, folders["base"])
     if kind == "released" and (found := _config(folders["base"]).model_type) != "mistral":
-        raise ModelsError(f"The authors' models are of the architecture mistral, and {folders['base']} is {found}; give "
-                          "models of your own as MODELS=base=folder,lua=folder.")
+        raise ModelsError(f"The authors' models are of the architecture mistral, and {folders['base']} is {found}; "
+                          "give models of your own as MODELS=base=folder,lua=folder.")
     return folders
 
 
@@ -76,8 +72,8 @@ def _named(text: str) -> dict[str, Path]:
     if not any(roles):
         roles, items = MODELS[:len(items)], [f"={item}" for item in items]
     if not set(roles) <= set(MODELS) or len(set(roles)) < len(items) or "base" not in roles:
-        raise ModelsError(f"MODELS={text} must name at most one folder for each of {', '.join(MODELS)}, the base always: "
-                          "base=folder,lua=folder, or folders alone in that order.")
+        raise ModelsError(f"MODELS={text} must name at most one folder for each of {', '.join(MODELS)}, the base "
+                          "always: base=folder,lua=folder, or folders alone in that order.")
     return {role: Path(item.partition("=")[2]).expanduser().resolve()
             for role, item in sorted(zip(roles, items, strict=True), key=lambda pair: MODELS.index(pair[0]))}
 
@@ -85,8 +81,8 @@ def _named(text: str) -> dict[str, Path]:
 def _local(role: str, folder: str) -> Path:
     path = Path(folder).expanduser().resolve() / RELEASED[role][0]
     if not path.is_dir():
-        raise ModelsError(f"{path} does not exist; MODELS=released=folder asks for the authors' four checkpoints as they "
-                          "are named on the hub.")
+        raise ModelsError(f"{path} does not exist; MODELS=released=folder asks for the authors' four checkpoints as "
+                          "they are named on the hub.")
     return path
 
 
@@ -105,14 +101,14 @@ def _fetched(role: str, downloads: Path) -> Path:
             snapshot_download(name, revision=commit, allow_patterns=list(FILES), local_dir=Path(work, "model"))
         except Exception as error:  # network, access, disk: many libraries' errors, one meaning for the user
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelsError(f"Could not fetch the model {name} ({reason[:200]}); check the network, or give a local copy "
-                              "as MODELS=released=folder.") from error
+            raise ModelsError(f"Could not fetch the model {name} ({reason[:200]}); check the network, or give a local "
+                              "copy as MODELS=released=folder.") from error
         os.replace(Path(work, "model"), path)
     print(f"Fetched {name} at {commit}", flush=True)
     return path
 
 
-# Whether they can be used --------------------------------------------------------------------------------------------
+# Whether they can be used -------------------------------------------------------------------------
 
 def _complete(role: str, folder: Path) -> None:
     if not folder.is_dir():
@@ -142,14 +138,15 @@ def _alike(role: str, folder: Path, base: Path) -> None:
     if kinds[0] != kinds[1]:
         raise ModelsError(f"The {role} model in {folder} is of the architecture {kinds[0]} and the base of {kinds[1]}; "
                           "features are followed through models of one family.")
-    if tokenizer_facts(folder)["model"] != tokenizer_facts(base)["model"]:
-        raise ModelsError(f"The {role} model in {folder} has another vocabulary than the base in {base}; all must share "
-                          "one tokenizer.")
-    shapes = [{name: tuple(value.shape) for name, value in skeleton(path).state_dict().items()} for path in (folder, base)]
-    for name in shapes[1] | shapes[0]:
-        if shapes[0].get(name) != shapes[1].get(name):
-            raise ModelsError(f"The {role} model in {folder} has {name} of shape {shapes[0].get(name)} where the base has "
-                              f"{shapes[1].get(name)}; all must have the base's sizes.")
+    if owntokens.facts(folder)["model"] != owntokens.facts(base)["model"]:
+        raise ModelsError(f"The {role} model in {folder} has another vocabulary than the base in {base}; all must "
+                          "share one tokenizer.")
+    own, want = ({name: tuple(value.shape) for name, value in skeleton(path).state_dict().items()}
+                 for path in (folder, base))
+    for name in want | own:
+        if own.get(name) != want.get(name):
+            raise ModelsError(f"The {role} model in {folder} has {name} of shape {own.get(name)} where the base has "
+                              f"{want.get(name)}; all must have the base's sizes.")
 
 
 @functools.cache
@@ -185,17 +182,14 @@ def fit(profile: Profile, folders: dict[str, Path]) -> Profile:
 
     Raises:
         ModelError: no such hook point.
-        ModelsError: a tokenizer that cannot be used, or children that cannot be trained.
+        ModelsError: a tokenizer that is not the model's.
     """
-    model, vocab = skeleton(folders["base"]), len(tokenizer_facts(folders["base"])["names"])
+    model, vocab = skeleton(folders["base"]), len(owntokens.facts(folders["base"])["names"])
     lm.site(model, profile.sae.hook)
     facts = lm.describe(model)
     if vocab > facts["vocab"]:
-        raise ModelsError(f"The tokenizer in {folders['base']} has {vocab:,} tokens and the model {facts['vocab']:,}; give "
-                          "the model with its own tokenizer.")
-    if not {"lua", "stories"} <= folders.keys() and not hasattr(model, "lm_head"):
-        raise ModelsError(f"Children of a {type(model).__name__} cannot be trained here; give both, "
-                          "MODELS=base=folder,lua=folder,stories=folder.")
+        raise ModelsError(f"The tokenizer in {folders['base']} has {vocab:,} tokens and the model {facts['vocab']:,}; "
+                          "give the model with its own tokenizer.")
     sizes = {name: facts[name] for name in ("layers", "d_model", "d_mlp", "heads", "kv_heads")}
     text = dict(vocab=vocab, context=min(profile.corpora.context, facts["context"]))
     return dataclasses.replace(profile, model=dataclasses.replace(profile.model, **sizes),
@@ -209,59 +203,7 @@ def fingerprint(folder: Path) -> dict[str, str]:
     return {path.name: store.sha256(path) for path in paths}
 
 
-# Tokenizers ----------------------------------------------------------------------------------------------------------
-
-@functools.cache
-def tokenizer_facts(folder: Path) -> dict:
-    """The tokenizer in `folder`: json (as the tokenizers library writes it), model (all that numbers text), names (of the
-    tokens in order), opening (number of the token that opens a document).
-
-    Raises:
-        ModelsError: it cannot be read, is not BPE, numbers its tokens with gaps, or has no token to open a document.
-    """
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
-    kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else AutoTokenizer
-    try:
-        found = kind.from_pretrained(folder, local_files_only=True)
-        text = found.backend_tokenizer.to_str()
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelsError(f"The tokenizer in {folder} cannot be read ({reason}); save it again with save_pretrained.") \
-            from error
-    facts, numbers = json.loads(text), found.get_vocab()
-    names = sorted(numbers, key=numbers.get)
-    opening = next((number for number in (found.bos_token_id, found.eos_token_id, _config(folder).bos_token_id)
-                    if number is not None), None)
-    for fine, problem in ((facts["model"]["type"] == "BPE", "is no byte-pair encoding (BPE)"),
-                          ([numbers[name] for name in names] == list(range(len(names))), "leaves numbers out"),
-                          (opening is not None, "has no token that opens a text (bos or eos)")):
-        if not fine:
-            raise ModelsError(f"The tokenizer in {folder} {problem}; give models with a tokenizer such as GPT-2's, Llama's "
-                              "or Mistral's.")
-    model = {key: facts[key] for key in ("model", "normalizer", "pre_tokenizer")}
-    return dict(json=text, model=model | dict(names=names), names=names, opening=opening)
-
-
-def tokenizer(folder: Path, context: int):
-    """The tokenizer in `folder` as transformers.PreTrainedTokenizerFast, renumbered: token 0 opens a document."""
-    from tokenizers import Tokenizer
-    from transformers import PreTrainedTokenizerFast
-
-    found = tokenizer_facts(folder)
-    names, opening, facts = found["names"], found["opening"], json.loads(found["json"])
-    places = {0: opening, opening: 0}
-    vocab = facts["model"]["vocab"] | {names[i]: i for i in places}  # an added token may stand only in its own list
-    facts["model"]["vocab"] = {name: places.get(i, i) for name, i in vocab.items()}
-    facts["added_tokens"] = sorted((token | dict(id=places.get(token["id"], token["id"]))
-                                    for token in facts["added_tokens"]), key=lambda token: token["id"])
-    facts |= dict(post_processor=None, truncation=None, padding=None)  # what opens a text is put there by `pack`
-    special = dict.fromkeys(("bos_token", "eos_token", "pad_token"), names[opening])
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(facts)), model_max_length=context,
-                                   clean_up_tokenization_spaces=False, **special)
-
-
-# Models --------------------------------------------------------------------------------------------------------------
+# Models -------------------------------------------------------------------------------------------
 
 def take(source: Path, tokens, folder: Path):
     """Write the model in `source`, renumbered and in float32, and its renumbered tokenizer `tokens` into `folder`.
@@ -269,7 +211,7 @@ def take(source: Path, tokens, folder: Path):
     Raises:
         ModelError: its weights are missing, damaged or not finite.
     """
-    model, opening = lm.load(source), tokenizer_facts(source)["opening"]
+    model, opening = lm.load(source), owntokens.facts(source)["opening"]
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     tensors = [embedding.weight, head.weight, getattr(head, "bias", None)]
     for value in {value.data_ptr(): value.data for value in tensors if value is not None}.values():  # tied: once

@@ -11,8 +11,8 @@ def run_name(profile: str, corpora: str, models: str = "", hook: str = "") -> st
 
     >>> run_name("laptop", ""), run_name("smoke", "/data/mine"), run_name("/x/own.toml", "hub")
     ('laptop', 'smoke-mine', 'own-hub')
-    >>> run_name("laptop", "", "base=/m/pythia,lua=/m/ft", "blocks.2.hook_mlp_out"), run_name("paper", "", "released=/m")
-    ('laptop-pythia+ft-blocks.2.hook_mlp_out', 'paper-released')
+    >>> run_name("paper", "", "released=/m"), run_name("laptop", "", "/m/pythia,/m/ft", "blocks.2.hook_mlp_out")
+    ('paper-released', 'laptop-pythia+ft-blocks.2.hook_mlp_out')
     """
     names = ["released"] if models.startswith("released") else [Path(item.split("=")[-1].strip()).name
                                                                 for item in models.split(",")]

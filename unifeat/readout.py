@@ -1,4 +1,4 @@
-"""From a hook point to the logits, on any architecture: the way a direction takes straight through the residual stream."""
+"""From a hook point straight through the residual stream to the logits, on any architecture."""
 
 import torch
 from transformers.pytorch_utils import Conv1D
@@ -8,7 +8,7 @@ from unifeat import lm
 
 def final_norm(model) -> torch.nn.Module:
     """The norm before the unembedding: the last part of the model with one weight per dimension."""
-    return [part for part in model.base_model.children() if getattr(part, "weight", torch.empty(0)).ndim == 1][-1]
+    return [part for part in model.base_model.children() if getattr(part, "weight", torch.empty(())).ndim == 1][-1]
 
 
 def residual(model, directions: torch.Tensor, hook: str = lm.HOOK) -> torch.Tensor:

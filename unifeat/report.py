@@ -78,7 +78,8 @@ def provenance(run: Run) -> dict:
     rows = [{key: row[key] for key in ("domain", "split", "source", "package", "version", "sha256", "licence",
                                        "documents", "bytes", "tokens")} for row in run.corpus.rows]
     given = {role: dict(folder=folder.name, sha256=ownmodels.fingerprint(folder)) for role, folder in run.given.items()}
-    return dict(profile=json.loads(json.dumps(dataclasses.asdict(p))), corpora=rows, **({"models": given} if given else {}),
+    return dict(profile=json.loads(json.dumps(dataclasses.asdict(p))), corpora=rows,
+                **({"models": given} if given else {}),
                 seeds=dict(corpora=p.corpora.seed, model=p.model.seed, base=p.base.seed, lua=p.lua.seed,
                            stories=p.stories.seed, saes=list(p.sae.seeds), probe=p.probe.seed),
                 packages={name: importlib.metadata.version(name) for name in PACKAGES}, commit=records.commit(),

@@ -76,8 +76,9 @@ def random_saes(run: Run):
         x = _activations(run, model)
         sparse.save_npz(folder / "features.npz", features.encode(one, x), compressed=False)
 
-    return run._make("saes-random", build, [config, initial, domains, weights, p.probe.tokens],
-                     [run._corpus_artefact, *([run._model_artefact("base")] if run.given else [])], (lm, sae, training, saetraining, features))
+    inputs = [run._corpus_artefact, *([run._model_artefact("base")] if run.given else [])]  # for its architecture
+    return run._make("saes-random", build, [config, initial, domains, weights, p.probe.tokens], inputs,
+                     (lm, sae, training, saetraining, features))
 
 
 def random(run: Run, child: tuple[str, int]) -> dict:

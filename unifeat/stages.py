@@ -29,6 +29,7 @@ from unifeat import (
     ngram,
     owncorpora,
     ownmodels,
+    owntokens,
     paths,
     profiles,
     sae,
@@ -88,10 +89,10 @@ class Run:
     def _corpus_artefact(self):
         config = self.profile.corpora
         if self.given:
-            tokens = ownmodels.tokenizer(self.given["base"], config.context)
+            tokens = owntokens.tokenizer(self.given["base"], config.context)
             return self._make("corpora", lambda folder: owncorpora.build(config, tokens, folder, paths.downloads()),
                               [config, sources.fingerprint(config), tokens.backend_tokenizer.to_str()],
-                              modules=(corpora, sources, textfiles, duplicates, owncorpora, ownmodels))
+                              modules=(corpora, sources, textfiles, duplicates, owncorpora, owntokens))
         return self._make("corpora", lambda folder: corpora.build(config, folder, paths.downloads()),
                           [config, sources.fingerprint(config)], modules=(corpora, sources, textfiles, duplicates))
 
