@@ -23,16 +23,20 @@ MARKERS = ("<!-- results: written by `make notebooks` from figures/data, checked
 def summary(run: Run) -> dict:
     """What Figure 1 shows: sizes, data, losses and SAEs of this run."""
     p, losses, saes = run.profile, run.losses(*MODELS), run.sae_table()
-    data = {name: " + ".join(dict.fromkeys(domain.capitalize() for domain in run.mix(name)[0]))
-            for name in MODELS}
+    data = {name: f"given: {run.given[name].name}" if name in run.given else
+            " + ".join(dict.fromkeys(domain.capitalize() for domain in run.mix(name)[0])) for name in MODELS}
+    base = run.model("base")
+    facts = lm.describe(base)
+    kind = type(base).__name__.removesuffix("ForCausalLM").removesuffix("LMHeadModel")
+    facts["kind"] = f"{'One' if facts['layers'] == 1 else facts['layers']}-layer {kind}"
     models = {}
     for name in MODELS:
         own = losses[(losses["model"] == name) & (losses["split"] == "validation")
                      & losses["domain"].isin(run.mix(name)[0])]
         models[name] = dict(data=data[name], loss=own["loss_nats"].mean(), accuracy=own["accuracy"].mean(),
-                            tokens=None if name == "merged" else getattr(p, name).tokens)
+                            tokens=None if name == "merged" or name in run.given else getattr(p, name).tokens)
     means = saes.groupby("model")[["width", "l0", "live"]].mean()
-    return dict(model=lm.describe(run.model("base")), models=models, merge=dict(t=run.picked()),
+    return dict(model=facts, models=models, merge=dict(t=run.picked()),
                 saes={name: dict(kind=p.sae.kind, **means.loc[name]) for name in MODELS})
 
 
