@@ -3,6 +3,8 @@
 PROFILE ?= laptop
 CORPORA ?=
 FROM ?=
+MODELS ?=
+HOOK ?=
 
 # The first Python that starts and is new enough; PYTHON=... chooses another.
 CHECK := import sys; sys.exit(sys.version_info < (3, 11))
@@ -31,6 +33,7 @@ export GOMP_SPINCOUNT ?= 10000
 
 help: ## This list |
 	@echo "make [target] [PROFILE=smoke|laptop|paper] [CORPORA=embedded|hub|files|folder] [FROM=NN]"
+	@echo "     [MODELS=released|base=folder,lua=folder,...] [HOOK=blocks.N.hook_mlp_out|...]"
 	@echo
 	@awk -F '## *|[|]' 'BEGIN { f = "  %-10s %-70s %-12s %s\n"; printf f, "target", "what it does", "time", "disk" } \
 		/^[a-z]+:.*## / { split($$1, t, ":"); gsub(/^ +| +$$/, "", $$3); gsub(/^ +| +$$/, "", $$4); \
@@ -71,13 +74,15 @@ lock: ## Write requirements.lock anew from pyproject.toml | 1 min | 50 MB
 	mv build/requirements.lock requirements.lock
 
 figures: env ## Run the notebooks and regenerate every figure | 30 min | 1 GB
-	@"$(BIN)/python" -m unifeat figures --profile "$(PROFILE)" --corpora "$(CORPORA)" --from "$(FROM)"
+	@"$(BIN)/python" -m unifeat figures --profile "$(PROFILE)" --corpora "$(CORPORA)" --from "$(FROM)" \
+		--models "$(MODELS)" --hook "$(HOOK)"
 
 controls: env ## Run the notebook of controls, which trains SAEs of its own | 40 min (est.) | 1 GB
+	@test -z "$(MODELS)$(HOOK)" || $(call FAIL,"The controls train language models of their own: they take no MODELS or HOOK.")
 	@"$(BIN)/python" -m unifeat controls --profile "$(PROFILE)" --corpora "$(CORPORA)"
 
 explorer: env ## The offline page of all features alone, from the store | 1 min | 10 MB
-	@"$(BIN)/python" -m unifeat explorer --profile "$(PROFILE)" --corpora "$(CORPORA)"
+	@"$(BIN)/python" -m unifeat explorer --profile "$(PROFILE)" --corpora "$(CORPORA)" --models "$(MODELS)" --hook "$(HOOK)"
 
 verify: env ## Read every byte of the store of results and name what is damaged | 1 s per GB |
 	@"$(BIN)/python" -m unifeat verify
@@ -86,8 +91,8 @@ gc: env ## List what no recent run asked the store for; APPLY=1 removes it | 1 s
 	@"$(BIN)/python" -m unifeat gc $(if $(filter 1,$(APPLY)),--apply)
 
 test: lint unit ## All that CI checks: style, tests, the figures and notebooks in small | 12 min | 300 MB
-	@$(MAKE) --no-print-directory figures PROFILE=smoke CORPORA= FROM=
-	@$(MAKE) --no-print-directory controls PROFILE=smoke CORPORA=
+	@$(MAKE) --no-print-directory figures PROFILE=smoke CORPORA= FROM= MODELS= HOOK=
+	@$(MAKE) --no-print-directory controls PROFILE=smoke CORPORA= MODELS= HOOK=
 	@$(SUMS) > build/smoke.sums
 	@$(MAKE) --no-print-directory nbval
 	@$(SUMS) | cmp -s - build/smoke.sums || $(call FAIL,"Running the notebooks a second time changed figures/smoke.")
@@ -104,7 +109,7 @@ soak: env ## Kill the smoke run 20 times, finish it, compare every byte | 30 min
 	@"$(BIN)/python" -m pytest -q -m soak tests/faults/test_soak.py
 
 nbval: env ## Every notebook executed and checked by nbval, small | 3 min |
-	@UNIFEAT_PROFILE=smoke UNIFEAT_CORPORA= "$(BIN)/python" -m pytest -q --nbval-lax --nbval-current-env \
+	@UNIFEAT_PROFILE=smoke UNIFEAT_CORPORA= UNIFEAT_MODELS= UNIFEAT_HOOK= "$(BIN)/python" -m pytest -q --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout 600 notebooks
 
 bench: env ## Speed against other projects, measured; QUICK=1 only tries it out | not timed | 8 GB
@@ -118,7 +123,7 @@ lab: env ## JupyterLab on the notebooks |
 	@PYTHONWARNINGS="ignore:IProgress not found" "$(BIN)/jupyter-lab" --notebook-dir=notebooks
 
 notebooks: ## Refresh the committed notebooks from a laptop run | 2 min |
-	@$(MAKE) --no-print-directory figures PROFILE=laptop CORPORA= FROM=
+	@$(MAKE) --no-print-directory figures PROFILE=laptop CORPORA= FROM= MODELS= HOOK=
 	@"$(BIN)/python" -m unifeat strip --profile laptop
 
 docs: env ## API pages from the docstrings, into build/docs | 20 s | 10 MB

@@ -91,8 +91,10 @@ def test_logit_effect_is_what_the_model_does_with_the_decoder_row():
     torch.manual_seed(0)
     config = profiles.load("smoke").model
     model = lm.build(config, 64, 16)
-    one = SimpleNamespace(seed=0, w_dec=torch.nn.functional.normalize(torch.randn(3, config.d_mlp), dim=1))
+    w_dec = torch.nn.functional.normalize(torch.randn(3, config.d_mlp), dim=1)
+    one = SimpleNamespace(seed=0, hook=lm.HOOK, w_dec=w_dec)
     run = SimpleNamespace(saes=lambda name: [one], model=lambda name: model,
+                          corpus=SimpleNamespace(tokenizer=range(64)),
                           profile=SimpleNamespace(sae=SimpleNamespace(seeds=(0,))))
     up, down = explorer._effects(run, "base", np.array([0, 2]))
     for row, j in enumerate((0, 2)):  # the residual stream is the feature's write alone

@@ -1,7 +1,7 @@
 """`python -m unifeat figures` and `controls` run the notebooks; `strip` refreshes the committed ones.
 
 `explorer` writes its page alone, `verify` and `gc` look after the store of results, `export` writes a finished run's
-models and SAEs for other libraries, `push` sends such a folder to the hub.
+models and SAEs for other libraries, `push` sends such a folder to the hub, `merge` makes a model from a mergekit file.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     match options.command:
         case "figures":
-            return figures(options.profile, options.corpora, options.start)
+            return figures(options.profile, options.corpora, options.start, options.models, options.hook)
         case "controls":
             return controls(options.profile, options.corpora)
         case "strip":
@@ -68,11 +68,13 @@ def _run(options: argparse.Namespace) -> int:
         case "verify":
             return upkeep.verify(paths.store())
         case "explorer":
-            return explore(options.profile, options.corpora)
+            return explore(options.profile, options.corpora, options.models, options.hook)
         case "export":
             return export(options)
         case "push":
             return push(options)
+        case "merge":
+            return merge(options)
         case _:
             return upkeep.gc(paths.store(), options.apply)
 
@@ -101,6 +103,9 @@ def _parser() -> argparse.ArgumentParser:
     for command in (run, more, out, page):
         command.add_argument("--profile", default="laptop", help="smoke, laptop (default), paper, or a .toml file")
         command.add_argument("--corpora", default="", help="embedded, hub, files, or a folder of yours")
+    for command in (run, out, page):
+        command.add_argument("--models", default="", help="given models: base=folder,lua=folder,..., or released")
+        command.add_argument("--hook", default="", help="where the SAEs read, such as blocks.0.hook_mlp_out")
     clean = commands.add_parser("strip", help="copy executed notebooks over notebooks/, fit to commit")
     clean.add_argument("--profile", default="laptop", help="whose executed notebooks (default: laptop)")
     commands.add_parser("verify", help="read every byte of the store and name what is damaged")
@@ -111,6 +116,9 @@ def _parser() -> argparse.ArgumentParser:
     out.add_argument("--format", default="huggingface", choices=("huggingface", "saelens", "dictionary_learning"),
                      help="the model itself (huggingface, default), or its SAEs in one of the two layouts")
     out.add_argument("--base-model", action="append", default=[], metavar="NAME", help="hub name the card links to")
+    mix = commands.add_parser("merge", help="merge two models as a mergekit file says (method slerp or linear)")
+    mix.add_argument("recipe", type=Path, help="mergekit's YAML")
+    mix.add_argument("--to", required=True, type=Path, metavar="FOLDER", help="a new folder")
     up = commands.add_parser("push", help="upload an exported folder to the Hugging Face hub, privately")
     up.add_argument("folder", type=Path)
     up.add_argument("repo_id", help="owner/name on the hub")
@@ -118,16 +126,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def figures(profile: str, corpora: str, start: str) -> int:
+def figures(profile: str, corpora: str, start: str, models: str = "", hook: str = "") -> int:
     """Execute the notebooks from number `start` on, a line for each, and check that every figure is there.
 
     Raises:
-        UnifeatError: unknown profile, corpora or start.
+        UnifeatError: unknown profile, corpora, models or start.
         NotebookError: a cell failed, or a figure or table is missing at the end.
     """
     notebooks = runner.find_notebooks(paths.ROOT / "notebooks", start)
     return _execute([path for path in notebooks if path.stem not in LONG], profile, corpora, FIGURES, TABLES,
-                    again=bool(start))
+                    again=bool(start), models=models, hook=hook)
 
 
 def controls(profile: str, corpora: str) -> int:
@@ -141,7 +149,7 @@ def controls(profile: str, corpora: str) -> int:
     return _execute(notebooks, profile, corpora, CONTROLS, {})
 
 
-def explore(profile: str, corpora: str) -> int:
+def explore(profile: str, corpora: str, models: str = "", hook: str = "") -> int:
     """Write explorer.html of a run, from the store where its stages are there; a line says where and how large.
 
     Raises:
@@ -149,27 +157,35 @@ def explore(profile: str, corpora: str) -> int:
     """
     from unifeat import explainers, explorer, stages  # with torch, which the other commands need not wait for
 
-    run = stages.open_run(profile, corpora)
+    run = stages.open_run(profile, corpora, models, hook)
     frames = explainers.explained(run) if (os.environ.get("EXPLAINER") or "lexical") != "lexical" else None
     print(explorer.write(run, run.figures / "explorer.html", frames))
     return 0
 
 
-def _execute(notebooks: list[Path], profile: str, corpora: str, promised, tables, again: bool = False) -> int:
+def _execute(notebooks: list[Path], profile: str, corpora: str, promised, tables, again: bool = False,
+             models: str = "", hook: str = "") -> int:
     """Run those notebooks of which something changed and check what they promised; `again`: run all of these."""
     if profile.endswith(".toml"):
         profile = str(Path(profile).expanduser().resolve())  # a notebook runs in its own folder
-    settings = profiles.choose(profile, corpora)
+    settings, more = profiles.choose(profile, corpora, hook), {}
+    if models:
+        from unifeat import ownmodels  # with torch, which a run of trained models need not wait for
+
+        given = ownmodels.choose(models, paths.downloads())
+        settings, more = ownmodels.fit(settings, given), {role: ownmodels.fingerprint(given[role]) for role in given}
     corpora = corpora if corpora in ("", *profiles.SOURCES) else settings.corpora.folder
-    os.environ.update(UNIFEAT_PROFILE=profile, UNIFEAT_CORPORA=corpora)
+    os.environ.update(UNIFEAT_PROFILE=profile, UNIFEAT_CORPORA=corpora, UNIFEAT_HOOK=hook,
+                      UNIFEAT_MODELS=ownmodels.resolved(models, given) if models else "")
     for name, value in KERNEL.items():
         os.environ.setdefault(name, value)
-    folder, began = paths.figures(profile, corpora), time.perf_counter()
+    which = (profile, corpora, models, hook)
+    folder, began = paths.figures(*which), time.perf_counter()
     parameters = dict(PROFILE=profile, CORPORA=corpora)
-    name = f"{'controls' if promised is CONTROLS else 'figures'}-{paths.run_name(profile, corpora)}"
+    name = f"{'controls' if promised is CONTROLS else 'figures'}-{paths.run_name(*which)}"
     with upkeep.asking(paths.store(), name) as left_out:
-        outcomes = runner.run_notebooks(notebooks, executed(profile, corpora), parameters, _print,
-                                        records.state(settings, parameters), again)
+        outcomes = runner.run_notebooks(notebooks, executed(*which), parameters, _print,
+                                        records.state(settings, parameters | more), again)
         left_out += [outcome.name for outcome in outcomes if not outcome.ran] + (["those before"] if again else [])
     # from some number on, the figures before it are of an earlier run
     saved = set(promised) if again else {name for outcome in outcomes for name in outcome.saved}
@@ -198,7 +214,7 @@ def export(options: argparse.Namespace) -> int:
     from unifeat import export as exporter  # with torch, which the other commands need not wait for
     from unifeat import stages
 
-    run = stages.open_run(options.profile, options.corpora)
+    run = stages.open_run(options.profile, options.corpora, options.models, options.hook)
     exporter.export(run, options.model, options.to, options.format, options.base_model)
     print(f"{options.model} is in {options.to}; its README.md says what it was trained on and how well it does.")
     return 0
@@ -212,9 +228,18 @@ def push(options: argparse.Namespace) -> int:
     return 0
 
 
-def executed(profile: str, corpora: str) -> Path:
+def merge(options: argparse.Namespace) -> int:
+    """Merge two models as a mergekit file says."""
+    from unifeat import recipe
+
+    found = recipe.apply(options.recipe, options.to)
+    print(f"{options.to} holds {found.method} of {found.models[0]} (t = 0) and {found.models[1]} at t = {found.t:g}.")
+    return 0
+
+
+def executed(profile: str, corpora: str, models: str = "", hook: str = "") -> Path:
     """Folder of the executed notebooks of a run."""
-    return paths.ROOT / "build" / "notebooks" / paths.run_name(profile, corpora)
+    return paths.ROOT / "build" / "notebooks" / paths.run_name(profile, corpora, models, hook)
 
 
 def check_figures(folder: Path, saved: set[str], promised=FIGURES, tables=TABLES) -> None:

@@ -23,7 +23,7 @@ WEAK_L1 = 1.0  # where relu's steered coefficient starts if the profile has none
 def variant(run: Run, **changes: dict) -> Run:
     """The run with settings of some stages replaced, in the same store: variant(run, sae=dict(k=8))."""
     sections = {name: dataclasses.replace(getattr(run.profile, name), **change) for name, change in changes.items()}
-    return Run(dataclasses.replace(run.profile, **sections), run.root, run.figures)
+    return Run(dataclasses.replace(run.profile, **sections), run.root, run.figures, given=run.given)
 
 
 def measure(run: Run, edge=EDGE, arm: str = "controlled", tau: float | None = None) -> dict:

@@ -30,7 +30,7 @@ SPOTS = {"base": (0.08, 1.58), "lua": (2.67, 2.38), "stories": (2.67, 0.78), "me
 def design(summary: dict, note: str = ""):
     """Figure 1: base -> {Lua, Stories} -> merged, an SAE on each, with the run's own numbers in the boxes.
 
-    summary: model=dict(parameters, d_model, d_mlp, vocab), models={name: dict(data, tokens, loss, accuracy)},
+    summary: model=dict(kind, parameters, d_model, d_mlp, vocab), models={name: dict(data, tokens, loss, accuracy)},
     saes={name: dict(kind, width, l0, live)}, merge=dict(t). Missing or NaN entries are left out.
     """
     height = 3.66
@@ -56,7 +56,7 @@ def _architecture(model: dict) -> str:
     parts = [("{} parameters", short(model.get("parameters"))), ("width {}", count(model.get("d_model"))),
              ("MLP {}", count(model.get("d_mlp"))), ("vocabulary {}", count(model.get("vocab")))]
     facts = ", ".join(text.format(value) for text, value in parts if value != "–")
-    return "One-layer Mistral" + (f": {facts}" if facts else "")
+    return model.get("kind", "One-layer Mistral") + (f": {facts}" if facts else "")
 
 
 def _model_box(ax, name: str, model: dict, sae: dict | None):

@@ -107,16 +107,21 @@ def _control(run: Run, name: str):
     """Artefact with features.npz, the activations of a control on the probe."""
     if name == "neurons":
         return run._make("neurons-lua", lambda folder: _neurons(run, folder),
-                         [run.profile.sae.k, run.profile.probe.tokens],
+                         [run.profile.sae.k, run.profile.probe.tokens, *_elsewhere(run)],
                          [run._corpus_artefact, run._model_artefact("lua")], (lm, features, sae))
     if name == "random":
         return rungs.random_saes(run)
     raise ValueError(f"There is no control {name!r}; choose neurons or random.")
 
 
+def _elsewhere(run) -> list[str]:
+    """The hook point, where it is not the first MLP's (whose artefacts' keys are older than the choice)."""
+    return [run.profile.sae.hook] * (run.profile.sae.hook != lm.HOOK)
+
+
 def _neurons(run, folder):
     """Neurons as a sparse code: of each token the k largest positive activations, k as in the SAEs."""
-    x = features.probe_activations(run.model("lua"), run.probe["blocks"]).float()
+    x = features.probe_activations(run.model("lua"), run.probe["blocks"], run.profile.sae.hook).float()
     sparse.save_npz(folder / "features.npz", sparse.vstack(
         [sparse.csr_matrix(sae.act(rows, "topk", min(run.profile.sae.k, x.shape[1]), 0.0).cpu().numpy())
          for rows in x.split(sae.ROWS)], format="csr"))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from unifeat import bpe, digits, explanations, features, interp, paths, store
+from unifeat import bpe, digits, explanations, features, interp, paths, readout, store
 from unifeat.errors import UnifeatError
 from unifeat.profiles import DOMAINS, MODELS
 from unifeat.stages import Run
@@ -87,7 +87,8 @@ def data(run: Run) -> dict:
 
     inputs = [run._corpus_artefact, *(run._feature_artefact(name) for name in MODELS)]
     made = run._make("explorer", lambda folder: (folder / "data.json").write_text(json.dumps(_collect(run))),
-                     [run.profile.probe, explanations.seeds(run)], inputs, (explorer, digits, explanations, interp))
+                     [run.profile.probe, explanations.seeds(run)], inputs,
+                     (explorer, digits, explanations, interp, readout))
     return json.loads((made.folder / "data.json").read_text())
 
 
@@ -116,7 +117,8 @@ def _collect(run: Run) -> dict:
     return dict(profile=run.profile.name, source=run.profile.corpora.source, tau=run.profile.probe.tau,
                 domains=list(DOMAINS), width=WIDTH, context=int(probe["blocks"].shape[1]), vocab=texts,
                 block_domain="".join(map(str, block_domain)), models=models,
-                blocks=base64.b64encode(probe["blocks"].astype("<u2").tobytes()).decode())
+                blocks=base64.b64encode(probe["blocks"].astype("<u2" if len(texts) <= 1 << 16 else "<u4").tobytes())
+                .decode())
 
 
 def _shown(run: Run, name: str) -> np.ndarray:
@@ -197,15 +199,14 @@ def _contexts(rows, values, probe, context) -> tuple[list[tuple[int, int, int]],
 def _effects(run: Run, name: str, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Tokens (features, TOKENS) whose logits each feature raises and lowers most, directly through the residual stream.
 
-    The decoder row goes through down_proj, the final norm's gain and the unembedding; the norm's division by the
-    length of the residual stream is a positive factor and changes no order.
+    The decoder row goes through the MLP's last projection, the final norm's gain and the unembedding; the norm's
+    division by the length of the residual stream is a positive factor and changes no order.
     """
     seed = explanations.seeds(run)[name]
     one = next(one for one in run.saes(name) if one.seed == seed)
     model = run.model(name)
-    layer = model.model.layers[0].mlp.down_proj.weight.detach().float().cpu()
-    gain = model.model.norm.weight.detach().float().cpu()
-    effect = ((one.w_dec[ids].float().cpu() @ layer.T) * gain) @ model.lm_head.weight.detach().float().cpu().T
+    effect = readout.logits(model, readout.residual(model, one.w_dec[ids].float(), one.hook)).detach()
+    effect = effect[:, :len(run.corpus.tokenizer)]  # a model's vocabulary may be padded
     effect[:, 0] = 0  # the special token is nothing to read
     order = effect.argsort(dim=1, stable=True).numpy()
     return order[:, ::-1][:, :TOKENS], order[:, :TOKENS]

@@ -30,11 +30,13 @@ def export(run: Run, name: str, folder: Path, layout: str, base_models=()) -> No
     SAEs stand in one subfolder per seed; `base_models` are hub names that the card is to link to.
 
     Raises:
-        UnifeatError: `folder` is in use, or the run has not been finished.
+        UnifeatError: `folder` is in use, the run has not been finished, or the model was given to it.
     """
+    if name in run.given and layout == "huggingface":
+        raise UnifeatError(f"The {name} model was given to this run: it is in {run.given[name]} already.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UnifeatError(f"{folder} is not empty; name a new folder, so that nothing of yours is overwritten.")
-    run = Finished(run.profile, run.root, run.figures)
+    run = Finished(run.profile, run.root, run.figures, given=run.given)
     source, model = run.model_folder(name), run.model(name)
     texts = pd.DataFrame([row for row in run.corpus.rows if row["domain"] in _seen(run, name)])
     if layout == "huggingface":
@@ -89,17 +91,18 @@ def _about_model(run: Run, name: str, model) -> str:
     if name == "merged":
         made += f", at t = {run.picked()}"
     facts = lm.describe(model)
-    return (f"A Mistral-style language model with {facts['layers']} layer and {facts['parameters']:,} parameters, "
-            f"vocabulary {facts['vocab']:,}, context {facts['context']}: {made}. Profile {run.profile.name}, "
-            f"weights {lm.weights_hash(model)}.")
+    return (f"A {type(model).__name__} with {facts['layers']} layer{'s' * (facts['layers'] > 1)} and "
+            f"{facts['parameters']:,} parameters, vocabulary {facts['vocab']:,}, context {facts['context']}: "
+            f"{made}. Profile {run.profile.name}, weights {lm.weights_hash(model)}.")
 
 
 def _about_saes(run: Run, name: str, one) -> str:
     width, d = one.w_enc.shape
     domains = " + ".join(dict.fromkeys(run.mix(name)[0]))
+    given = " The model was given: the text below is what its SAEs have seen." if name in run.given else ""
     active = "latents active where positive" if one.kind == "relu" else f"k = {one.k}"
-    return (f"Sparse autoencoders of the MLP activations (`blocks.0.mlp.hook_post`: the input of `down_proj`) of the "
+    return (f"Sparse autoencoders of the activations at `{one.hook}` ({lm.HOOKS[one.hook.split('.', 2)[2]]}) of the "
             f"language model `{name}`, weights {one.lm_hash}, trained on its activations over {domains}; one folder "
             f"per seed. Kind {one.kind}, {active}, {d} -> {width} latents, decoder rows of unit norm. The scale of "
             f"the activations is folded in: give them as they come; latents are unifeat's divided by {one.scale:.6g}. "
-            f"Profile {run.profile.name}.")
+            f"Profile {run.profile.name}.{given}")

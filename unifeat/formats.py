@@ -15,10 +15,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from unifeat import store
+from unifeat.lm import HOOK
 from unifeat.sae import Sae, SaeError
 
 SAELENS = {"relu": "standard", "topk": "topk", "batchtopk": "jumprelu"}  # their architecture by our kind
 SAELENS_VERSION = "6.54.0"  # the release whose layout is written
+SUBMODULES = {"mlp.hook_post": (".mlp.down_proj", "in"), "hook_mlp_out": (".mlp", "out"),
+              "hook_resid_post": ("", "out")}  # a hook point as dictionary_learning names it, in Mistral and Llama
 DICTIONARIES = {"relu": ("AutoEncoder", "StandardTrainer"), "topk": ("AutoEncoderTopK", "TopKTrainer"),
                 "batchtopk": ("BatchTopKSAE", "BatchTopKTrainer")}  # dictionary_learning's classes by our kind
 
@@ -40,7 +43,7 @@ def folded(sae: Sae) -> Sae:
     return dataclasses.replace(sae, b_enc=sae.b_enc / s, b_dec=sae.b_dec / s, threshold=sae.threshold / s, scale=1.0)
 
 
-def save_saelens(sae: Sae, folder: Path, model_name: str = "", layer: int = 0) -> None:
+def save_saelens(sae: Sae, folder: Path, model_name: str = "") -> None:
     """Write `sae` so that `sae_lens.SAE.load_from_disk(folder)` gives its latents divided by its scale.
 
     relu becomes their `standard`, topk their `topk`, batchtopk their `jumprelu` with one threshold for all latents
@@ -57,7 +60,7 @@ def save_saelens(sae: Sae, folder: Path, model_name: str = "", layer: int = 0) -
     config = dict(architecture=SAELENS[sae.kind], d_in=d, d_sae=width, dtype="float32", device="cpu",
                   apply_b_dec_to_input=True, normalize_activations="none", reshape_activations="none",
                   metadata=dict(sae_lens_version=SAELENS_VERSION, model_name=model_name, unifeat=own,
-                                hook_name=f"blocks.{layer}.mlp.hook_post"))
+                                hook_name=sae.hook))
     if sae.kind == "topk":
         config |= dict(k=sae.k, rescale_acts_by_decoder_norm=False)
     folder.mkdir(parents=True, exist_ok=True)
@@ -120,10 +123,11 @@ def _from_saelens(kind: str, config: dict, tensors: dict) -> Sae:
         w_enc, b_enc, w_dec = w_enc * norm[:, None], b_enc * norm, w_dec / norm[:, None]
     threshold = tensors["threshold"][0].item() if kind == "batchtopk" else 0.0
     return Sae(kind, config.get("k", own.get("k", 0)), w_enc, b_enc, w_dec, tensors["b_dec"], 1.0, threshold,
-               own.get("lm_hash", ""), own.get("seed", 0), own.get("dead_share", math.nan))
+               own.get("lm_hash", ""), own.get("seed", 0), own.get("dead_share", math.nan),
+               config["metadata"].get("hook_name") or HOOK)
 
 
-def save_dictionary_learning(sae: Sae, folder: Path, model_name: str = "", layer: int = 0) -> None:
+def save_dictionary_learning(sae: Sae, folder: Path, model_name: str = "") -> None:
     """Write `sae` so that dictionary_learning's `load_dictionary(folder, device)` gives its latents / its scale.
 
     relu becomes their AutoEncoder, topk their AutoEncoderTopK, batchtopk their BatchTopKSAE (z > threshold there).
@@ -137,12 +141,14 @@ def save_dictionary_learning(sae: Sae, folder: Path, model_name: str = "", layer
         state |= dict(b_dec=one.b_dec, k=torch.tensor(sae.k, dtype=torch.int),
                       threshold=torch.tensor(one.threshold if sae.kind == "batchtopk" else -1.0))  # -1: none
     dict_class, trainer_class = DICTIONARIES[sae.kind]
+    _, layer, place = sae.hook.split(".", 2)
+    module, io = SUBMODULES[place]
     trainer = dict(trainer_class=trainer_class, dict_class=dict_class, activation_dim=d, dict_size=width, k=sae.k,
-                   seed=sae.seed, layer=layer, lm_name=model_name, submodule_name=f"model.layers.{layer}.mlp.down_proj",
+                   seed=sae.seed, layer=int(layer), lm_name=model_name, submodule_name=f"model.layers.{layer}{module}",
                    device="cpu")
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(state, folder / "ae.pt")
-    store.write_text(folder / "config.json", json.dumps(dict(trainer=trainer, buffer=dict(io="in")), indent=1) + "\n")
+    store.write_text(folder / "config.json", json.dumps(dict(trainer=trainer, buffer=dict(io=io)), indent=1) + "\n")
 
 
 MODEL_USE = """from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -148,21 +148,24 @@ class Profile:
     controls: Controls
 
 
-def choose(name: str, corpora: str = "") -> Profile:
+def choose(name: str, corpora: str = "", hook: str = "") -> Profile:
     """Profile `name` on `corpora`: "" (the profile's own), a source, or a folder that holds the four domains.
+
+    hook: the hook point that the SAEs read, "" for the profile's own.
 
     Raises:
         ProfileError: as in `load`, or `corpora` is neither a source nor a folder.
     """
+    changes = {"sae.hook": hook} if hook else {}
     if not corpora:
-        return load(name)
+        return load(name, **changes)
     if corpora in SOURCES:
-        return load(name, **{"corpora.source": corpora})
+        return load(name, **changes, **{"corpora.source": corpora})
     folder = Path(corpora).expanduser().resolve()
     if not folder.is_dir():
         raise ProfileError(f"CORPORA={corpora} is neither a source nor a folder; give one of {', '.join(SOURCES)}, or "
                            "the folder that holds your four domains.")
-    return load(name, **{"corpora.source": "files", "corpora.folder": str(folder)})
+    return load(name, **changes, **{"corpora.source": "files", "corpora.folder": str(folder)})
 
 
 def load(name: str, **overrides) -> Profile:

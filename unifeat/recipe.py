@@ -1,6 +1,7 @@
 """Merges written in mergekit's YAML, as far as `unifeat.merge` can do them: two models, one t for all tensors."""
 
 import math
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import yaml
 from unifeat.errors import UnifeatError
 
 KEYS = {"merge_method", "base_model", "models", "slices", "parameters", "dtype", "out_dtype"}
+TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt")
 
 
 class RecipeError(UnifeatError):
@@ -41,6 +43,32 @@ def read(path: str | Path) -> Recipe:
                           "mergekit reads it.") from error
     except ValueError as error:
         raise RecipeError(f"{path} is no merge that unifeat can do: {error}.") from error
+
+
+def apply(path: str | Path, folder: Path) -> Recipe:
+    """Write the merge that the mergekit file at `path` describes, in float32, into a new `folder`; returns the recipe.
+
+    Models are local folders, relative ones from where the command runs, as in mergekit; the tokenizer is the first's.
+
+    Raises:
+        RecipeError: a file that `read` refuses, models that cannot be merged, or a `folder` that is in use.
+        ModelError: a model that cannot be loaded.
+    """
+    from unifeat import lm, merge  # with torch
+
+    found, folder = read(path), Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RecipeError(f"{folder} is not empty; name a new folder, so that nothing of yours is overwritten.")
+    model, other = map(lm.load, found.models)
+    try:
+        model.load_state_dict(getattr(merge, found.method)(model.state_dict(), other.state_dict(), found.t))
+    except ValueError as error:
+        raise RecipeError(f"The models of {path} cannot be merged: {error}") from error
+    model.save_pretrained(folder)
+    for pattern in TOKENIZER:
+        for file in sorted(Path(found.models[0]).glob(pattern)):
+            shutil.copy(file, folder)
+    return found
 
 
 def _recipe(content: dict) -> Recipe:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from unifeat import lm, records, store, weights
+from unifeat import lm, ownmodels, records, store, weights
 from unifeat.profiles import MODELS
 from unifeat.stages import Run, csv
 
@@ -23,16 +23,20 @@ MARKERS = ("<!-- results: written by `make notebooks` from figures/data, checked
 def summary(run: Run) -> dict:
     """What Figure 1 shows: sizes, data, losses and SAEs of this run."""
     p, losses, saes = run.profile, run.losses(*MODELS), run.sae_table()
-    data = {name: " + ".join(dict.fromkeys(domain.capitalize() for domain in run.mix(name)[0]))
-            for name in MODELS}
+    data = {name: f"given: {run.given[name].name}" if name in run.given else
+            " + ".join(dict.fromkeys(domain.capitalize() for domain in run.mix(name)[0])) for name in MODELS}
+    base = run.model("base")
+    facts = lm.describe(base)
+    kind = type(base).__name__.removesuffix("ForCausalLM").removesuffix("LMHeadModel")
+    facts["kind"] = f"{'One' if facts['layers'] == 1 else facts['layers']}-layer {kind}"
     models = {}
     for name in MODELS:
         own = losses[(losses["model"] == name) & (losses["split"] == "validation")
                      & losses["domain"].isin(run.mix(name)[0])]
         models[name] = dict(data=data[name], loss=own["loss_nats"].mean(), accuracy=own["accuracy"].mean(),
-                            tokens=None if name == "merged" else getattr(p, name).tokens)
+                            tokens=None if name == "merged" or name in run.given else getattr(p, name).tokens)
     means = saes.groupby("model")[["width", "l0", "live"]].mean()
-    return dict(model=lm.describe(run.model("base")), models=models, merge=dict(t=run.picked()),
+    return dict(model=facts, models=models, merge=dict(t=run.picked()),
                 saes={name: dict(kind=p.sae.kind, **means.loc[name]) for name in MODELS})
 
 
@@ -40,7 +44,9 @@ def note(run: Run, more: str = "") -> str:
     """The caption line every figure carries: profile, text, and what stands in for what."""
     kinds = {"embedded": "embedded stand-ins, not the paper's data", "hub": "the paper's data sets",
              "files": "your own files"}
-    return f"Profile {run.profile.name}; corpora: {kinds[run.profile.corpora.source]}." + (more and f" {more}")
+    given = "; ".join(f"{role} = {folder.name}" for role, folder in run.given.items())
+    return (f"Profile {run.profile.name}; corpora: {kinds[run.profile.corpora.source]}."
+            + (given and f" Models given: {given}.") + (more and f" {more}"))
 
 
 def save(run: Run, fig, name: str, **tables: pd.DataFrame):
@@ -75,7 +81,9 @@ def provenance(run: Run) -> dict:
     p = run.profile
     rows = [{key: row[key] for key in ("domain", "split", "source", "package", "version", "sha256", "licence",
                                        "documents", "bytes", "tokens")} for row in run.corpus.rows]
+    given = {role: dict(folder=folder.name, sha256=ownmodels.fingerprint(folder)) for role, folder in run.given.items()}
     return dict(profile=json.loads(json.dumps(dataclasses.asdict(p))), corpora=rows,
+                **({"models": given} if given else {}),
                 seeds=dict(corpora=p.corpora.seed, model=p.model.seed, base=p.base.seed, lua=p.lua.seed,
                            stories=p.stories.seed, saes=list(p.sae.seeds), probe=p.probe.seed),
                 packages={name: importlib.metadata.version(name) for name in PACKAGES}, commit=records.commit(),

@@ -46,7 +46,7 @@ def rotated(run: Run, parent: tuple[str, int], child: tuple[str, int]) -> dict:
     """
     def build():
         one = run.sae(*child)
-        x = rotate(features.probe_activations(run.model(child[0]), run.probe["blocks"]), run.profile.probe.seed)
+        x = rotate(_activations(run, run.model(child[0])), run.profile.probe.seed)
         return run.features(*parent)[:, run.live(*parent)], _live(run, features.encode(one, x))
 
     inputs = [run._feature_artefact(name) for name in dict.fromkeys((parent[0], child[0]))]
@@ -61,8 +61,7 @@ def neurons(run: Run, parent: str, child: str, other: Run | None = None) -> dict
     rows = slice(None, None, max(1, len(run.probe["block"]) // NEURON_TOKENS))
 
     def build():
-        return [features.probe_activations(one.model(name), run.probe["blocks"])[rows].float().cpu().numpy()
-                for one, name in sides]
+        return [_activations(run, one.model(name))[rows].float().cpu().numpy() for one, name in sides]
 
     return kept(run, f"neurons-{parent}-{child}", build, [one._model_artefact(name) for one, name in sides], rows)
 
@@ -75,15 +74,16 @@ def random_saes(run: Run):
     domains, weights = run.mix("base")
 
     def build(folder):
-        model = lm.build(initial, len(run.corpus.tokenizer), run.corpus.context)
+        model = run.untrained()
         blocks = [run.corpus.blocks(d, "train") for d in domains]
         (one,), _ = saetraining.train(model, blocks, weights, config, "an untrained model", folder)
         sae.save(one, folder / "sae")
-        x = features.probe_activations(model, run.probe["blocks"])
+        x = _activations(run, model)
         sparse.save_npz(folder / "features.npz", features.encode(one, x), compressed=False)
 
-    return run._make("saes-random", build, [config, initial, domains, weights, p.probe.tokens],
-                     [run._corpus_artefact], (lm, sae, training, saetraining, features))
+    inputs = [run._corpus_artefact, *([run._model_artefact("base")] if run.given else [])]  # for its architecture
+    return run._make("saes-random", build, [config, initial, domains, weights, p.probe.tokens], inputs,
+                     (lm, sae, training, saetraining, features))
 
 
 def random(run: Run, child: tuple[str, int]) -> dict:
@@ -95,6 +95,10 @@ def random(run: Run, child: tuple[str, int]) -> dict:
                 run.features(*child)[:, run.live(*child)])
 
     return kept(run, f"random-{child[0]}{child[1]}", build, [run._feature_artefact(child[0]), artefact])
+
+
+def _activations(run: Run, model) -> torch.Tensor:
+    return features.probe_activations(model, run.probe["blocks"], run.profile.sae.hook)
 
 
 def _live(run: Run, f: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -114,5 +118,6 @@ def kept(run: Run, stage: str, sides, inputs: list, rows=slice(None), code=(), w
                                                             p.bootstrap, p.seed, with_null))
 
     modules = (matching, intervals, comparison, features, lm, sae, sys.modules[__name__], *code)
-    with np.load(run._make(stage, build, p, inputs, modules).folder / "match.npz", allow_pickle=False) as file:
+    config = [p, run.profile.sae.hook]
+    with np.load(run._make(stage, build, config, inputs, modules).folder / "match.npz", allow_pickle=False) as file:
         return dict(file)

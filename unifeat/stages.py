@@ -3,8 +3,11 @@
     run = open_run("laptop")
     run.model("lua")      # trains the base model and the Lua child, or loads them
     run.saes("lua")       # ... and that child's SAEs
+
+    run = open_run("laptop", "folder of text", "base=path,lua=path")    # with models of yours
 """
 
+import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -29,6 +32,9 @@ from unifeat import (
     matching,
     merge,
     ngram,
+    owncorpora,
+    ownmodels,
+    owntokens,
     paths,
     probes,
     profiles,
@@ -49,14 +55,17 @@ SAE_COLUMNS = ["model", "kind", "seed", "arm", "width", "l0", "fvu", "ce_recover
 WORKERS = 4  # comparisons made at once, each with a few arrays of features x features in memory
 
 
-def open_run(profile: str = "laptop", corpora_: str = "") -> "Run":
+def open_run(profile: str = "laptop", corpora_: str = "", models: str = "", hook: str = "") -> "Run":
     """A run of `profile` on `corpora_`: "" (the profile's own), a source, or a folder with four domains.
 
-    UNIFEAT_PROFILE and UNIFEAT_CORPORA in the environment win over the arguments.
+    models: "" (all are trained), or given ones (see `ownmodels.choose`); hook: "" (the profile's) or where SAEs read.
+    UNIFEAT_PROFILE, _CORPORA, _MODELS and _HOOK in the environment win over the arguments.
     """
-    profile = os.environ.get("UNIFEAT_PROFILE") or profile
-    corpora_ = os.environ.get("UNIFEAT_CORPORA") or corpora_
-    return Run(profiles.choose(profile, corpora_), paths.store(), paths.figures(profile, corpora_))
+    names = [os.environ.get(f"UNIFEAT_{name}") or value for name, value in
+             dict(PROFILE=profile, CORPORA=corpora_, MODELS=models, HOOK=hook).items()]
+    settings = profiles.choose(names[0], names[1], names[3])
+    given = ownmodels.choose(names[2], paths.downloads())
+    return Run(ownmodels.fit(settings, given) if given else settings, paths.store(), paths.figures(*names), given=given)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +77,7 @@ class Run:
     figures: Path
 
     seconds: dict = field(default_factory=dict, repr=False)  # what each stage asked for so far cost when it was made
+    given: dict = field(default_factory=dict)  # folders of the models that are not trained here, by role
 
     def _make(self, stage, build, config=None, inputs=(), modules=()):
         modules = (*modules, attention) if lm in modules else modules
@@ -78,13 +88,18 @@ class Run:
     @property
     def claims(self) -> bool:
         """Whether the notebooks' claims are to hold: on the shipped profiles and texts, but for the smoke profile."""
-        return self.profile.name in ("laptop", "paper") and self.profile.corpora.source != "files"
+        return not self.given and self.profile.name in ("laptop", "paper") and self.profile.corpora.source != "files"
 
     # Text and models ------------------------------------------------------------------------------------------
 
     @cached_property
     def _corpus_artefact(self):
         config = self.profile.corpora
+        if self.given:
+            tokens = owntokens.tokenizer(self.given["base"], config.context)
+            return self._make("corpora", lambda folder: owncorpora.build(config, tokens, folder, paths.downloads()),
+                              [config, sources.fingerprint(config), tokens.backend_tokenizer.to_str()],
+                              modules=(corpora, sources, textfiles, duplicates, owncorpora, owntokens))
         return self._make("corpora", lambda folder: corpora.build(config, folder, paths.downloads()),
                           [config, sources.fingerprint(config)],
                           modules=(corpora, bpe, sources, archives, textfiles, duplicates))
@@ -92,7 +107,7 @@ class Run:
     @cached_property
     def corpus(self) -> corpora.Corpus:
         """Packed tokens of the four domains and their tokenizer."""
-        return corpora.load(self._corpus_artefact.folder)
+        return (owncorpora if self.given else corpora).load(self._corpus_artefact.folder)
 
     def blocks(self, domain: str, split: str = "validation", tokens: int | None = None) -> np.ndarray:
         """Blocks (n, context) of a domain, at most `tokens`, evenly spaced over the split."""
@@ -106,6 +121,10 @@ class Run:
     @lru_cache  # noqa: B019 - a Run lives as long as its notebook
     def _model_artefact(self, name: str):
         p = self.profile
+        if name in self.given:
+            return self._make(f"model-{name}", lambda folder: self._taken(name, folder),
+                              [ownmodels.fingerprint(self.given[name]), p.evaluation.tokens], [self._corpus_artefact],
+                              (lm, ownmodels))
         if name == "merged":
             t = self.picked()
             parents = [self._model_artefact("lua"), self._model_artefact("stories")]
@@ -125,9 +144,15 @@ class Run:
         lm.save(model, self.corpus.tokenizer, folder / "model")
         training.write_log(log, folder / "log.jsonl")
 
+    def _taken(self, name, folder):
+        model = ownmodels.take(self.given[name], self.corpus.tokenizer, folder / "model")
+        training.write_log([dict(model=name, step=0, tokens=0, split="validation", domain=domain,
+                                 loss=lm.evaluate(model, blocks)["loss_nats"])
+                            for domain, blocks in self._validation(0.25).items()], folder / "log.jsonl")
+
     def _merged(self, t, folder):
         model = self.model("lua")
-        model.load_state_dict(merge.slerp(model.state_dict(), self.model("stories").state_dict(), t))
+        model.load_state_dict(ownmodels.between(merge.slerp, model.state_dict(), self.model("stories").state_dict(), t))
         lm.save(model, self.corpus.tokenizer, folder / "model")
 
     def model_folder(self, name: str) -> Path:
@@ -137,6 +162,14 @@ class Run:
     def model(self, name: str):
         """A fresh copy of a model, trained first if need be."""
         return lm.load(self.model_folder(name))
+
+    def untrained(self):
+        """A model of the base's architecture and sizes with random weights, not those that the base started from."""
+        seed = self.profile.model.seed + 1
+        if self.given:
+            return ownmodels.untrained(self.model_folder("base"), seed)
+        return lm.build(dataclasses.replace(self.profile.model, seed=seed), len(self.corpus.tokenizer),
+                        self.corpus.context)
 
     def logs(self, *names: str) -> pd.DataFrame:
         """Training logs: model, step, tokens, split, domain, loss (nats)."""
@@ -187,7 +220,7 @@ class Run:
         values = np.linspace(0, 1, self.profile.merge.points).round(6)
         for t in tqdm(values, desc="SLERP and lerp sweep", mininterval=1):
             for method, rule in (("slerp", merge.slerp), ("lerp", merge.lerp)):
-                model.load_state_dict(rule(a, b, float(t)))
+                model.load_state_dict(ownmodels.between(rule, a, b, float(t)))
                 for domain, blocks in validation.items():
                     found = lm.evaluate(model, blocks)
                     rows.append(dict(method=method, t=t, domain=domain, loss_nats=found["loss_nats"],
@@ -196,12 +229,28 @@ class Run:
                      ["method", "t", "domain", "loss_nats", "accuracy"])
 
     def picked(self) -> float:
-        """The t of the merge: where both domains keep the same share of their own parent's accuracy."""
-        return merge.balanced_t(self.merge_sweep())
+        """The t of the merge: where both domains keep the same share of their own parent's accuracy.
+
+        A given merge's is where SLERP comes nearest to it; it is 0.5 where given models' accuracies do not cross.
+        """
+        if "merged" in self.given:
+            inputs = [self._model_artefact(name) for name in ("lua", "stories", "merged")]
+            return float(_table(self._make("nearest", self._nearest, None, inputs, (lm, merge, ownmodels)))["t"][0])
+        try:
+            return merge.balanced_t(self.merge_sweep())
+        except ValueError:
+            if self.given:
+                return 0.5
+            raise
+
+    def _nearest(self, folder):
+        states = [self.model(name).state_dict() for name in ("lua", "stories", "merged")]
+        _write_table(folder, [dict(t=ownmodels.nearest_t(*states))], ["t"])
 
     def angles(self) -> pd.DataFrame:
         """Angle in degrees between the two parents per tensor, and whether SLERP fell back to lerp on it."""
         a, b = self.model("lua").state_dict(), self.model("stories").state_dict()
+        a, b = ({name: state[name] for name in ownmodels.differing(a, b)} for state in (a, b))
         line = set(merge.straight(a, b))
         return pd.DataFrame([dict(tensor=name, degrees=round(angle, 3), lerp=name in line)
                              for name, angle in merge.angles(a, b).items()])
@@ -298,7 +347,7 @@ class Run:
 
     def _feature_artefact(self, name):
         def build(folder):
-            x = features.probe_activations(self.model(name), self.probe["blocks"])
+            x = features.probe_activations(self.model(name), self.probe["blocks"], self.profile.sae.hook)
             for one in self.saes(name):
                 sparse.save_npz(folder / f"seed{one.seed}.npz", features.encode(one, x), compressed=False)
 

@@ -1,7 +1,7 @@
 """Other verdicts on matched features: swapped SAEs, weights, logit effects, and ablation.
 
-A feature i of an SAE with decoder row d_i and scale s adds f_i d_i / s to the MLP activation. Through down_proj and
-the (last) final norm's gain g it moves the logits along the logit effect W_U (g * W_down d_i).
+A feature i of an SAE with decoder row d_i and scale s adds f_i d_i / s to the activation. Through the MLP's last
+projection and the final norm's gain g it moves the logits along the logit effect W_U (g * W_down d_i).
 """
 
 import sys
@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from scipy.stats import spearmanr
 
-from unifeat import comparison, features, lm, matching, sae
+from unifeat import comparison, features, lm, matching, readout, sae
 from unifeat.profiles import MODELS
 from unifeat.stages import Comparison, Run, _table, _write_table
 
@@ -57,9 +57,9 @@ def cosines(a: torch.Tensor, b: torch.Tensor) -> np.ndarray:
 
 
 @torch.inference_mode()
-def logit_effects(model, directions: torch.Tensor) -> torch.Tensor:
-    """How activation-space directions (n, d_mlp) move the logits: (n, vocab), the norm's division left out."""
-    return (directions.float() @ lm.site(model).weight.T * model.model.norm.weight) @ model.lm_head.weight.T
+def logit_effects(model, directions: torch.Tensor, hook: str = lm.HOOK) -> torch.Tensor:
+    """How directions (n, d) at `hook` move the logits: (n, vocab), the norm's division left out."""
+    return readout.logits(model, readout.residual(model, directions.float(), hook))
 
 
 def pearson_rows(a: torch.Tensor, b: torch.Tensor) -> np.ndarray:
@@ -77,8 +77,8 @@ def pairs(run: Run, one: Comparison) -> pd.DataFrame:
     i, j = one.live_a[one.table["assigned"][:, 0]], one.live_b[one.table["assigned"][:, 1]]
     a, b = (run.sae(*which) for which in (one.a, one.b))
     models = [run.model(name) for name, _ in (one.a, one.b)]
-    logits = [pearson_rows(logit_effects(models[0], a.w_dec[i[k:k + CHUNK]]),
-                           logit_effects(models[1], b.w_dec[j[k:k + CHUNK]])) for k in range(0, len(i), CHUNK)]
+    logits = [pearson_rows(logit_effects(models[0], a.w_dec[i[k:k + CHUNK]], a.hook),
+                           logit_effects(models[1], b.w_dec[j[k:k + CHUNK]], b.hook)) for k in range(0, len(i), CHUNK)]
     return pd.DataFrame(dict(i=i, j=j, r=one.table["r_assigned"], decoder=cosines(a.w_dec[i], b.w_dec[j]),
                              encoder=cosines(a.w_enc[i], b.w_enc[j]),
                              logits=np.concatenate(logits) if logits else np.zeros(0)))
@@ -140,7 +140,7 @@ def causal(run: Run, parent: tuple[str, int], child: tuple[str, int], count: int
     config = [run.profile.probe, count, tokens]
     return _table(run._make(f"causal-{parent[0]}{parent[1]}-{child[0]}{child[1]}", build, config,
                             [run._feature_artefact(name) for name in names],
-                            (lm, sae, matching, comparison, features, sys.modules[__name__])))
+                            (lm, sae, matching, comparison, features, readout, sys.modules[__name__])))
 
 
 class _Ablation:
@@ -161,18 +161,19 @@ class _Ablation:
         column = self.f[:, [feature]]
         f = np.full(len(at), column.data.mean()) if mean else column.toarray().ravel()[at]
         f = torch.from_numpy(f).float()
-        return ablate(self.model, self.residual[at], f, self.sae.w_dec[feature] / self.sae.scale)
+        return ablate(self.model, self.residual[at], f, self.sae.w_dec[feature] / self.sae.scale,
+                      self.sae.hook)
 
 
 @torch.inference_mode()
 def residuals(model, blocks: np.ndarray, batch: int = 32) -> torch.Tensor:
     """The residual stream before the final norm, (kept tokens, d_model), special tokens (id 0) left out."""
     tokens, parts = torch.from_numpy(np.asarray(blocks).astype(np.int64)), []
-    handle = model.model.norm.register_forward_pre_hook(lambda _, args: parts.append(args[0]))
+    handle = readout.final_norm(model).register_forward_pre_hook(lambda _, args: parts.append(args[0]))
     try:
         for part in tokens.split(batch):
             with lm.autocast():
-                model.to(lm.device()).model(input_ids=part.to(lm.device()), use_cache=False)
+                model.to(lm.device()).base_model(input_ids=part.to(lm.device()), use_cache=False)
             parts[-1] = parts[-1][part.to(lm.device()) > 0].float().cpu()
     finally:
         handle.remove()
@@ -181,10 +182,11 @@ def residuals(model, blocks: np.ndarray, batch: int = 32) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def ablate(model, residual: torch.Tensor, f: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
-    """Centred logit changes (tokens, vocab) when f (tokens,) times `direction` (d_mlp,) leaves the activation."""
-    moved = residual - f[:, None] * (lm.site(model).weight @ direction)
-    change = model.lm_head(model.model.norm(moved)) - model.lm_head(model.model.norm(residual))
+def ablate(model, residual: torch.Tensor, f: torch.Tensor, direction: torch.Tensor, hook: str = lm.HOOK,
+           ) -> torch.Tensor:
+    """Centred logit changes (tokens, vocab) when f (tokens,) times `direction` (d,) leaves the activation at `hook`."""
+    moved = residual - f[:, None] * readout.residual(model, direction[None], hook)
+    change = readout.unembed(model, moved) - readout.unembed(model, residual)
     return change - change.mean(1, keepdim=True)
 
 

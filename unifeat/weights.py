@@ -5,7 +5,6 @@ them (`same_neurons`), and weights of independently seeded SAEs can be compared.
 latent that is one neuron, of either sign, has nearly the same decoder in every SAE.
 """
 
-import dataclasses
 import sys
 from collections import defaultdict
 from functools import cache, lru_cache
@@ -15,7 +14,7 @@ import pandas as pd
 import torch
 from scipy import sparse
 
-from unifeat import features, flow, intervals, lm, matching, rungs, sae, verdicts
+from unifeat import features, flow, intervals, lm, matching, readout, rungs, sae, verdicts
 from unifeat.profiles import MODELS
 from unifeat.stages import Comparison, Run, _table, _write_table
 
@@ -32,8 +31,9 @@ def same_neurons(a, b) -> float:
 
     1 where both have one basis of neurons, 1 / d_mlp by chance.
     """
-    x, y = (torch.nn.functional.normalize(lm.site(model).weight.detach().float(), dim=0) for model in (a, b))
-    return float(((x.T @ y).argmax(0) == torch.arange(y.shape[1])).float().mean())
+    x, y = (torch.nn.functional.normalize(readout.residual(model, torch.eye(width)).detach(), dim=1)
+            for model, width in ((model, lm.describe(model)["d_mlp"]) for model in (a, b)))
+    return float(((x @ y.T).argmax(0) == torch.arange(len(y))).float().mean())
 
 
 def unit(x: torch.Tensor, gram: torch.Tensor | None = None) -> torch.Tensor:
@@ -153,18 +153,16 @@ class _Weights:
     def __init__(self, run: Run):
         self.run, p = run, run.profile
         models = {name: run.model(name) for name in MODELS}
-        # refused by `sae.load` if it is not the model that rungs.random_saes trained its SAE on
-        models[UNTRAINED] = lm.build(dataclasses.replace(p.model, seed=p.model.seed + 1), len(run.corpus.tokenizer),
-                                     run.corpus.context)
+        models[UNTRAINED] = run.untrained()
         folder = rungs.random_saes(run).folder
         self.saes = {(name, one.seed): one for name in MODELS for one in run.saes(name)}
         self.saes[UNTRAINED, 0] = sae.load(folder / "sae", models[UNTRAINED])
         self.random = np.flatnonzero(features.fires(sparse.load_npz(folder / "features.npz")) >= p.probe.min_fires)
-        axes = torch.eye(p.model.d_mlp)
-        effects = {name: verdicts.logit_effects(model, axes) for name, model in models.items()}
+        axes = torch.eye(self.saes[UNTRAINED, 0].w_dec.shape[1])
+        effects = {name: verdicts.logit_effects(model, axes, p.sae.hook) for name, model in models.items()}
         effects = {name: effect - effect.mean(1, keepdim=True) for name, effect in effects.items()}
         self.gram = cache(lambda a, b: effects[a] @ effects[b].T)  # of every two models once
-        turn, order = rungs.rotation(p.model.d_mlp, p.probe.seed), np.random.default_rng(p.probe.seed)
+        turn, order = rungs.rotation(len(axes), p.probe.seed), np.random.default_rng(p.probe.seed)
         self.turns = dict(rotated=turn, neurons=axes[order.permutation(len(axes))])
 
     def live(self, which: tuple[str, int]) -> np.ndarray:
