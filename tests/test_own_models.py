@@ -21,7 +21,7 @@ from transformers import (
 
 from unifeat import __main__ as cli
 from unifeat import (
-    corpora,
+    bpe,
     features,
     flow,
     lm,
@@ -96,12 +96,12 @@ def pieces():
 @pytest.fixture(scope="module")
 def byte_level():
     """A tokenizer like GPT-2's: bytes, the special token last."""
-    trained = corpora.train_tokenizer([t for many in texts().values() for t in many], 290)
+    trained = bpe.train([t for many in texts().values() for t in many], 290)
     state = json.loads(trained.to_str())
     names = sorted(state["model"]["vocab"], key=state["model"]["vocab"].get)
     state["model"]["vocab"] = {name: i for i, name in enumerate([*names[1:], names[0]])}
     state["added_tokens"][0]["id"] = len(names) - 1
-    return corpora.wrap(Tokenizer.from_str(json.dumps(state)), 24)
+    return bpe.wrap(Tokenizer.from_str(json.dumps(state)), 24)
 
 
 def network(config, seed=0, dtype=torch.float32):
@@ -205,7 +205,7 @@ def test_tokens_of_pieces_are_read_as_the_bytes_they_stand_for(released, text, s
     run = stages.open_run(small, str(text), f"released={released}")
     tokenizer, sizes = run.corpus.tokenizer, run.corpus.token_bytes
     numbers = tokenizer("there lived é\n", add_special_tokens=False)["input_ids"]
-    spelled = [corpora.token_text(tokenizer, i) for i in numbers]
+    spelled = [bpe.token_text(tokenizer, i) for i in numbers]
     raw = b"".join(part if isinstance(part, bytes) else part.encode() for part in spelled)
     assert raw == " there lived é\n".encode() and sizes[numbers].sum() == len(raw)
     assert tokenizer.convert_ids_to_tokens([0, *numbers[:1]])[0] == "<s>" and sizes[0] == 0

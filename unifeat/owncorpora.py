@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unifeat import corpora
+from unifeat import bpe, corpora
 from unifeat.owntokens import spell
 from unifeat.profiles import DOMAINS
 from unifeat.sources import documents
@@ -30,7 +30,7 @@ def build(config, tokenizer, folder: Path, downloads: Path) -> None:
             docs = [doc for doc in kept if doc.split == split]
             if split == "train":
                 docs = [docs[i] for i in np.random.default_rng(config.seed).permutation(len(docs))]
-            stream, lengths = corpora.pack(tokenizer.backend_tokenizer, [doc.text for doc in docs])
+            stream, lengths = bpe.pack(tokenizer.backend_tokenizer, [doc.text for doc in docs])
             np.save(folder / f"{domain}.{split}.npy", stream)
             for length, doc in zip(lengths, docs, strict=True):
                 here[doc.source]["tokens"] += length
@@ -47,6 +47,6 @@ def load(folder: Path) -> corpora.Corpus:
     def convert(ids, **_):
         return names[ids] if isinstance(ids, int) else [names[i] for i in ids]
 
-    corpus.tokenizer.convert_ids_to_tokens = convert  # all that `corpora.token_text` asks for
+    corpus.tokenizer.convert_ids_to_tokens = convert  # all that `bpe.token_text` asks for
     sizes = np.array([0] + [len(name) for name in names[1:]])
     return dataclasses.replace(corpus, token_bytes=sizes)

@@ -5,10 +5,10 @@ import json
 import re
 from pathlib import Path
 
-from unifeat import corpora
+from unifeat import bpe
 from unifeat.errors import UnifeatError
 
-BYTE_NAMES = {byte: char for char, byte in corpora._BYTES.items()}  # how byte-level BPE writes each byte
+BYTE_NAMES = {byte: char for char, byte in bpe._BYTES.items()}  # how byte-level BPE writes each byte
 
 
 class ModelsError(UnifeatError):
@@ -65,7 +65,7 @@ def tokenizer(folder: Path, context: int):
 
 
 def spell(tokenizer) -> list[str]:
-    """Every token's name in the spelling of byte-level BPE: one character a byte (see `corpora.token_text`).
+    """Every token's name in the spelling of byte-level BPE: one character a byte (see `bpe.token_text`).
 
     Sentencepiece writes a space as ▁ and a byte as <0xNN>; its space before the first word of a text counts as one.
 

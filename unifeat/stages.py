@@ -99,7 +99,7 @@ class Run:
             tokens = owntokens.tokenizer(self.given["base"], config.context)
             return self._make("corpora", lambda folder: owncorpora.build(config, tokens, folder, paths.downloads()),
                               [config, sources.fingerprint(config), tokens.backend_tokenizer.to_str()],
-                              modules=(corpora, sources, textfiles, duplicates, owncorpora, owntokens))
+                              modules=(corpora, bpe, sources, archives, textfiles, duplicates, owncorpora, owntokens))
         return self._make("corpora", lambda folder: corpora.build(config, folder, paths.downloads()),
                           [config, sources.fingerprint(config)],
                           modules=(corpora, bpe, sources, archives, textfiles, duplicates))
