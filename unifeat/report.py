@@ -136,8 +136,8 @@ def _neurons(frame: pd.DataFrame) -> str:
     rest = frame[(frame["features"] == weights.FEATURES[1]) & (frame["verdict"] == "r")].drop_duplicates("edge")
     alone = {edge.split()[-1]: f"{1 - share:.0%}" for edge, share in zip(rest["edge"], rest["share"], strict=True)}
     return ("Part of every share, ceilings included, is the neurons themselves: a feature that is one MLP neuron "
-            "(decoder within a cosine of 0.8 of its axis) is found again by any SAE, and so are "
-            f"{', '.join(f'{share} of the features of {name}' for name, share in alone.items())}. "
+            "(decoder within a cosine of 0.8 of its axis) is found again by nearly every SAE, and "
+            f"{', '.join(f'{share} of the features of {name}' for name, share in alone.items())} are of that kind. "
             f"{weights.answer(frame)}")
 
 
