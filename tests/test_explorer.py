@@ -133,7 +133,8 @@ def test_the_command_says_where_the_page_is(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(stages, "open_run", lambda *names: opened.append(names) or SimpleNamespace(
         figures=tmp_path, profile=SimpleNamespace(name="smoke")))
     monkeypatch.delenv("EXPLAINER", raising=False)
-    assert main(["explorer", "--profile", "smoke", "--corpora", "embedded"]) == 0 and opened == [("smoke", "embedded")]
+    assert main(["explorer", "--profile", "smoke", "--corpora", "embedded"]) == 0 and opened == [
+        ("smoke", "embedded", "", "")]
     assert capsys.readouterr().out == f"{tmp_path / 'explorer.html'}, 0 MB\n" and (tmp_path / "explorer.html").is_file()
     monkeypatch.setenv("EXPLAINER", "gpt")
     assert main(["explorer", "--profile", "smoke"]) == 2

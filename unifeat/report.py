@@ -41,12 +41,13 @@ def summary(run: Run) -> dict:
 
 
 def note(run: Run, more: str = "") -> str:
-    """The caption line every figure carries: profile, text, and what stands in for what."""
+    """The caption line every figure carries: profile, text and what stands in for what, given models, another hook."""
     kinds = {"embedded": "embedded stand-ins, not the paper's data", "hub": "the paper's data sets",
              "files": "your own files"}
     given = "; ".join(f"{role} = {folder.name}" for role, folder in run.given.items())
+    hook = "" if run.profile.sae.hook == lm.HOOK else f" SAEs at {run.profile.sae.hook}."
     return (f"Profile {run.profile.name}; corpora: {kinds[run.profile.corpora.source]}."
-            + (given and f" Models given: {given}.") + (more and f" {more}"))
+            + (given and f" Models given: {given}.") + hook + (more and f" {more}"))
 
 
 def save(run: Run, fig, name: str, **tables: pd.DataFrame):

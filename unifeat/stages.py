@@ -87,8 +87,10 @@ class Run:
 
     @property
     def claims(self) -> bool:
-        """Whether the notebooks' claims are to hold: on the shipped profiles and texts, but for the smoke profile."""
-        return not self.given and self.profile.name in ("laptop", "paper") and self.profile.corpora.source != "files"
+        """Whether the notebooks' claims are to hold: for shipped profiles (but smoke), texts, models and hook point."""
+        p = self.profile
+        return (p.name in ("laptop", "paper") and p.corpora.source != "files" and p.sae.hook == lm.HOOK
+                and not self.given)
 
     # Text and models ------------------------------------------------------------------------------------------
 
