@@ -28,7 +28,7 @@ STATE := { pwd; cat requirements.lock; }
 export GOMP_SPINCOUNT ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help env lock figures controls explorer verify gc test lint unit soak nbval bench audit lab notebooks docs clean install
+.PHONY: help env lock figures estimate controls explorer verify gc test lint unit soak nbval bench audit lab notebooks docs clean install
 .NOTPARALLEL:
 
 help: ## This list |
@@ -76,6 +76,9 @@ lock: ## Write requirements.lock anew from pyproject.toml | 1 min | 50 MB
 figures: env ## Run the notebooks and regenerate every figure | 30 min | 1 GB
 	@"$(BIN)/python" -m unifeat figures --profile "$(PROFILE)" --corpora "$(CORPORA)" --from "$(FROM)" \
 		--models "$(MODELS)" --hook "$(HOOK)"
+
+estimate: env ## What `make figures` would take here, tried for a few steps | 20 s |
+	@"$(BIN)/python" -m unifeat estimate --profile "$(PROFILE)" --corpora "$(CORPORA)"
 
 controls: env ## Run the notebook of controls, which trains SAEs of its own | 40 min (est.) | 1 GB
 	@test -z "$(MODELS)$(HOOK)" || $(call FAIL,"The controls train language models of their own: they take no MODELS or HOOK.")

@@ -71,6 +71,8 @@ def _run(options: argparse.Namespace) -> int:
             return explore(options.profile, options.corpora, options.models, options.hook)
         case "export":
             return export(options)
+        case "estimate":
+            return estimate(options.profile, options.corpora)
         case "push":
             return push(options)
         case "merge":
@@ -100,7 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     more = commands.add_parser("controls", help="execute the notebook of controls, which trains SAEs of its own")
     out = commands.add_parser("export", help="a finished run's model or its SAEs, in another library's layout")
     page = commands.add_parser("explorer", help="write the offline page of all features, and nothing else")
-    for command in (run, more, out, page):
+    cost = commands.add_parser("estimate", help="time, memory and disk of a run that trains everything")
+    for command in (run, more, out, page, cost):
         command.add_argument("--profile", default="laptop", help="smoke, laptop (default), paper, or a .toml file")
         command.add_argument("--corpora", default="", help="embedded, hub, files, or a folder of yours")
     for command in (run, out, page):
@@ -134,6 +137,8 @@ def figures(profile: str, corpora: str, start: str, models: str = "", hook: str 
         NotebookError: a cell failed, or a figure or table is missing at the end.
     """
     notebooks = runner.find_notebooks(paths.ROOT / "notebooks", start)
+    if not models and not any(paths.store().glob("model-base-*")):
+        estimate(profile, corpora)
     return _execute([path for path in notebooks if path.stem not in LONG], profile, corpora, FIGURES, TABLES,
                     again=bool(start), models=models, hook=hook)
 
@@ -206,6 +211,14 @@ def strip(profile: str) -> int:
     from unifeat import report  # with torch, which the other commands need not wait for
 
     report.refresh_readme(paths.ROOT / "README.md", paths.ROOT / "figures")
+    return 0
+
+
+def estimate(profile: str, corpora: str) -> int:
+    """Print what a run that trains everything takes here, tried for a few seconds."""
+    from unifeat import estimate as estimates  # with torch, which the other commands need not wait for
+
+    print(estimates.sentence(estimates.estimate(profiles.choose(profile, corpora))), flush=True)
     return 0
 
 
