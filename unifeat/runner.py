@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -91,6 +92,7 @@ def run_notebooks(paths: Sequence[Path], output: Path, parameters: dict, report:
     """
     from papermill.log import logger
 
+    logging.getLogger("asyncio").setLevel("CRITICAL")  # of what an interrupt leaves behind of talks with the kernel
     logger.setLevel("CRITICAL")  # it announces paths and repeats errors, which are reported here in one line
     output.mkdir(parents=True, exist_ok=True)
     progress, outcomes, list_ = Progress(sys.stderr), [], output.resolve() / ".saved"
