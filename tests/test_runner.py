@@ -159,6 +159,7 @@ sys.exit(cli.main(["figures", "--profile", "smoke"]))
                                                   (signal.SIGKILL, -signal.SIGKILL, "")])
 def test_the_kernel_ends_with_the_run(tmp_path, number, status, word):
     (tmp_path / "notebooks").mkdir()
+    (tmp_path / "build" / "store" / "model-base-0").mkdir(parents=True)
     write(tmp_path / "notebooks" / "01_a.ipynb", WAIT)
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path)], cwd=paths.ROOT,
                                stderr=subprocess.PIPE, text=True)
@@ -224,6 +225,7 @@ def repository(tmp_path, monkeypatch):
         for kind in ("pdf", "png", "json"):
             (data.parent / f"{name}.{kind}").write_text("x")
     (data.parent / "manifest.json").write_text("{}")
+    (tmp_path / "build" / "store" / "model-base-0").mkdir(parents=True)  # no first run, which would be estimated
     write(tmp_path / "notebooks" / "01_a.ipynb", SAVE.format("\\n".join(cli.FIGURES)))
     return tmp_path
 
@@ -233,6 +235,13 @@ def test_a_whole_run_prints_a_line_for_each_notebook_and_succeeds(repository, ca
     first, last = capsys.readouterr().out.splitlines()
     assert first.split()[0] == "01_a" and first.split()[2] == "s" and first.endswith(", ".join(cli.FIGURES))
     assert last.startswith(f"{len(cli.FIGURES)} figures are in figures/smoke/, their numbers in figures/smoke/data/ (")
+
+
+def test_a_first_run_begins_with_an_estimate(repository, capsys):
+    (repository / "build" / "store" / "model-base-0").rmdir()
+    assert cli.main(["figures", "--profile", "smoke"]) == 0
+    first, second, _ = capsys.readouterr().out.splitlines()
+    assert first.startswith("About ") and first.endswith(" GB of disk.") and second.startswith("01_a")
 
 
 def test_controls_run_on_their_own_and_only_there(repository, capsys):
