@@ -78,7 +78,7 @@ def build(config, folder: Path, downloads: Path) -> None:
     for domain in DOMAINS:
         found = documents(domain, config, Path(downloads))
         kept[domain], dropped = select(domain, [source.texts for source in found], config)
-        rows += [row(domain, split, number, source, kept[domain], dropped)
+        rows += [_row(domain, split, number, source, kept[domain], dropped)
                  for number, source in enumerate(found) for split in SPLITS]
         size = sum(doc.bytes for doc in kept[domain]) / 1e6
         print(f"{domain:8} {len(kept[domain]):6,} documents {size:7.2f} MB  "
@@ -99,7 +99,7 @@ def build(config, folder: Path, downloads: Path) -> None:
     (folder / "corpora.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
-def row(domain: str, split: str, number: int, source, docs: list, dropped: dict) -> dict:
+def _row(domain: str, split: str, number: int, source, docs: list, dropped: dict) -> dict:
     """Provenance and counts of one source in one split; the tokens are added once they are known."""
     mine = [doc for doc in docs if (doc.source, doc.split) == (number, split)]
     return dict(domain=domain, split=split, source=source.label, package=source.package,

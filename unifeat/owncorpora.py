@@ -26,7 +26,7 @@ def build(config, tokenizer, folder: Path, downloads: Path) -> None:
         found = documents(domain, config, Path(downloads))
         kept, dropped = corpora.select(domain, [source.texts for source in found], config)
         for split in corpora.SPLITS:
-            here = [corpora.row(domain, split, number, source, kept, dropped) for number, source in enumerate(found)]
+            here = [corpora._row(domain, split, number, source, kept, dropped) for number, source in enumerate(found)]
             docs = [doc for doc in kept if doc.split == split]
             if split == "train":
                 docs = [docs[i] for i in np.random.default_rng(config.seed).permutation(len(docs))]

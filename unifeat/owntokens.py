@@ -8,7 +8,7 @@ from pathlib import Path
 from unifeat import bpe
 from unifeat.errors import UnifeatError
 
-BYTE_NAMES = {byte: char for char, byte in bpe.BYTES.items()}  # how byte-level BPE writes each byte
+BYTE_NAMES = {byte: char for char, byte in bpe._BYTES.items()}  # how byte-level BPE writes each byte
 
 
 class ModelsError(UnifeatError):
