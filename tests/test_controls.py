@@ -30,6 +30,13 @@ def test_a_variant_changes_what_it_names_and_nothing_else():
         controls.variant(RUN, sae=dict(kk=4))
 
 
+@pytest.mark.parametrize("l0, k", [(8.3, 8), (9.0, 7), (6.0, 11), (100.0, 1)])
+def test_a_kind_that_misses_its_l0_is_trained_with_another_k(monkeypatch, l0, k):
+    monkeypatch.setattr(controls, "_sae_quality", lambda run: dict(l0=l0))
+    found = controls._matched(RUN, 8).profile.sae
+    assert found.k == k and found.k_first >= k and dataclasses.replace(found, k=8, k_first=32) == RUN.profile.sae
+
+
 def test_wilson_against_its_definition():
     """The ends solve |share - p| = z sqrt(p (1 - p) / n)."""
     for end in controls.wilson(0.2, 50):

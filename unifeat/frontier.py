@@ -26,7 +26,9 @@ def frontier(run: Run) -> pd.DataFrame:
     the live features that the other seed finds again one-to-one at the profile's tau; live, shared: how many these
     are. (A recipe under which latents fall silent raises the share without one more shared feature.)
     """
-    return pd.DataFrame([dict(varied=varied, value=value) | _measure(one) for varied, value, one in _recipes(run)])
+    same = other(run).profile.sae  # a change to what is there already is no recipe of its own
+    return pd.DataFrame([dict(varied=varied, value=value) | _measure(one) for varied, value, one in _recipes(run)
+                         if varied == "reference" or one.profile.sae != same])
 
 
 def _recipes(run: Run):
