@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from unifeat import lm, ownmodels, records, store, weights
+from unifeat import controls, frontier, lm, ownmodels, records, store, weights
 from unifeat.profiles import MODELS
 from unifeat.stages import Run, csv
 
 PACKAGES = ("torch", "transformers", "tokenizers", "transformer-lens", "datasets", "numpy", "scipy", "matplotlib",
             "seaborn", "papermill")
 
+CONTROLS = dict(thresholds="Threshold", densities="Firing density", mixes="Text of the probe", kinds="Kind of SAE",
+                sizes="Size of the dictionary", lengths="Length of training", models="Seed of the language model")
 MARKERS = ("<!-- results: written by `make notebooks` from figures/data, checked by the tests -->",
            "<!-- end of results -->")
 
@@ -129,7 +131,18 @@ def results(folder: Path, tau: float = 0.8) -> str:
               f"cross-entropy recovered {saes['ce_recovered_mean'].min():.1%}-{saes['ce_recovered_mean'].max():.1%} "
               f"against mean ablation, dead latents at most {saes['dead_share'].max():.1%}; seed ceilings "
               f"{', '.join(f'{name} {ceilings[name]:.1%}' for name in MODELS)}."]
+    if (folder / "data" / "control_frontier.csv").is_file():
+        lines += ["", "The controls (`make controls`, notebook 9), on the edge base -> lua:", "",
+                  *(f"- {sentence}" for sentence in _controls(folder / "data"))]
     return "\n".join(lines) + "\n"
+
+
+def _controls(data: Path) -> list[str]:
+    """The answers of notebook 09, from its tables."""
+    tables = {name: pd.read_csv(data / f"control_{name}.csv") for name in ("initialization", *CONTROLS, "frontier")}
+    return [controls.answer_initialization(tables["initialization"]),
+            *(controls.answer(tables[name], title) for name, title in CONTROLS.items()),
+            frontier.answer(tables["frontier"])]
 
 
 def _neurons(frame: pd.DataFrame) -> str:
