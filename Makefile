@@ -73,14 +73,14 @@ lock: ## Write requirements.lock anew from pyproject.toml | 1 min | 50 MB
 		-e 's/^\(torch==[0-9.]*\)+[a-z0-9]*/\1/' -e 's/ (pyproject.toml)//' build/requirements.txt; } > build/requirements.lock
 	mv build/requirements.lock requirements.lock
 
-figures: env ## Run the notebooks and regenerate every figure | 30 min | 1 GB
+figures: env ## Run the notebooks and regenerate every figure | 25 min | 1 GB
 	@"$(BIN)/python" -m unifeat figures --profile "$(PROFILE)" --corpora "$(CORPORA)" --from "$(FROM)" \
 		--models "$(MODELS)" --hook "$(HOOK)"
 
 estimate: env ## What `make figures` would take here, tried for a few steps | 20 s |
 	@"$(BIN)/python" -m unifeat estimate --profile "$(PROFILE)" --corpora "$(CORPORA)"
 
-controls: env ## Run the notebook of controls, which trains SAEs of its own | 40 min (est.) | 1 GB
+controls: env ## Run the notebook of controls, which trains SAEs of its own | 30 min | 1 GB
 	@test -z "$(MODELS)$(HOOK)" || $(call FAIL,"The controls train language models of their own: they take no MODELS or HOOK.")
 	@"$(BIN)/python" -m unifeat controls --profile "$(PROFILE)" --corpora "$(CORPORA)"
 
