@@ -73,9 +73,10 @@ def frontier(frame: pd.DataFrame, goal: dict, note: str = ""):
         ax.plot(x, y, ls="", marker=marker, color=color, markersize=11 if big else 5, label=label, zorder=3,
                 markerfacecolor="white" if name == "reference" else color)
         for number, (value, i, j) in enumerate(zip(rows["value"], x, y, strict=True)):
-            if value:  # below and above in turn, since neighbours lie close
-                ax.annotate(value, (i, j), (5, 3 if number % 2 else -9), textcoords="offset points", fontsize=6.5,
-                            color=color)
+            if value:  # below and above in turn, kinds to the left, since neighbours lie close
+                left = name == "kind"
+                ax.annotate(value, (i, j), (-5 if left else 5, 3 if number % 2 and not left or j < 5 else -9),
+                            textcoords="offset points", fontsize=6.5, color=color, ha="right" if left else "left")
         if len(base) and name in FAMILIES:
             for i, j in zip(x, y, strict=True):
                 ax.plot([100 * base["ce_recovered_mean"].iloc[0], i], [100 * base["ceiling"].iloc[0], j],
