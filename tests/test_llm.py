@@ -274,7 +274,7 @@ def small_run(tmp_path, monkeypatch):
 
     from scipy import sparse
 
-    from unifeat import corpora, explanations
+    from unifeat import bpe, explanations
 
     blocks = np.random.default_rng(0).integers(4, 10, (16, 32))
     blocks[::4, 10], blocks[1::4, 4] = 3, 3
@@ -283,7 +283,7 @@ def small_run(tmp_path, monkeypatch):
     probe = dict(blocks=blocks, block=block, position=position, document=block, domain=np.zeros(len(block), int))
     token = blocks[block, position]
     f = sparse.csr_matrix(np.stack([1.0 * (token == 7), 4.0 * (token == 3)], axis=1))
-    monkeypatch.setattr(corpora, "token_text", lambda tokenizer, i: f"t{i}")
+    monkeypatch.setattr(bpe, "token_text", lambda tokenizer, i: f"t{i}")
     monkeypatch.setattr(explanations, "members", lambda run, count=0: {
         group: ("lua", np.array([0, 1])) for group in explanations.GROUPS})
     monkeypatch.setattr(explanations, "activations", lambda run, name: f)
