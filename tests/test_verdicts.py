@@ -133,7 +133,7 @@ def planted(tmp_path, monkeypatch):
     monkeypatch.setattr(rungs, "random", lambda run, child: table | dict(r_assigned=np.zeros(36)))
     return SimpleNamespace(profile=p, model=models.get, saes=saes.get, live=lambda name, seed: np.arange(36),
                            compare=lambda a, b: Comparison(a, b, np.arange(36), np.arange(36), every),
-                           corpus=SimpleNamespace(tokenizer=range(50), context=12))
+                           untrained=lambda: untrained)
 
 
 def test_shares_of_planted_dictionaries_and_their_nulls(planted):
@@ -156,7 +156,7 @@ def test_shares_of_planted_dictionaries_and_their_nulls(planted):
 
 
 def test_an_untrained_model_of_other_weights_is_refused(planted):
-    planted.profile = dataclasses.replace(planted.profile, model=dataclasses.replace(TINY, seed=5))
+    planted.untrained = lambda: lm.build(dataclasses.replace(TINY, seed=5), vocab=50, context=12)
     with pytest.raises(sae.SaeError, match="trained on another model"):
         weights._Weights(planted)
 

@@ -176,7 +176,7 @@ def test_two_processes_on_one_store_make_each_artefact_once(tmp_path, whole):
                              env=environment()) for _ in range(2)]
     lines = [line for process in both for line in process.communicate(timeout=60)[0].splitlines()]
     assert [process.returncode for process in both] == [0, 0]
-    counts = collections.Counter(line for line in lines if not line.startswith("Waiting for process"))
+    counts = collections.Counter(line for line in lines if not line.startswith("Waiting for "))
     assert counts == dict.fromkeys(("corpora", "model", "features", "table"), 1)
     assert graph.contents(tmp_path) == whole
 
