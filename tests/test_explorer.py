@@ -13,8 +13,8 @@ import pytest
 from scipy import sparse
 
 from unifeat import digits, explorer, featureview
+from unifeat.comparison import Comparison
 from unifeat.errors import UnifeatError
-from unifeat.stages import Comparison
 
 EVIL = "<script>document.title='owned'</script>"
 VOCAB = ["<eos>", EVIL, "</script>", "<!--", "&amp;", " the", "↵", "\"'`", "𝄞", "\u2028"] + [f"w{i}" for i in range(30)]
@@ -93,7 +93,7 @@ def test_logit_effect_is_what_the_model_does_with_the_decoder_row():
     model = lm.build(config, 64, 16)
     w_dec = torch.nn.functional.normalize(torch.randn(3, config.d_mlp), dim=1)
     one = SimpleNamespace(seed=0, hook=lm.HOOK, w_dec=w_dec)
-    run = SimpleNamespace(saes=lambda name: [one], model=lambda name: model,
+    run = SimpleNamespace(sae=lambda name, seed: one, model=lambda name: model,
                           corpus=SimpleNamespace(tokenizer=range(64)),
                           profile=SimpleNamespace(sae=SimpleNamespace(seeds=(0,))))
     up, down = explorer._effects(run, "base", np.array([0, 2]))

@@ -9,7 +9,8 @@ import pytest
 from scipy import sparse
 
 from unifeat import cases, flow, profiles, records, report, store
-from unifeat.stages import Run, csv, open_run
+from unifeat.stages import Run, open_run
+from unifeat.tables import csv
 
 TOKENS, SHARED, OWN = 6000, 30, 10
 

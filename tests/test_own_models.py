@@ -35,6 +35,7 @@ from unifeat import (
     report,
     rungs,
     stages,
+    store,
 )
 
 SMALL = {
@@ -372,9 +373,9 @@ def test_features_at_any_hook_of_any_layer(byte_level, tmp_path):
 
 def test_keys_of_trained_models_know_nothing_of_given_ones(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(stages.store, "code_version", lambda *modules: " ".join(m.__name__ for m in modules))
-    monkeypatch.setattr(stages.store, "make", lambda root, stage, build, config, inputs, code: asked.append(code)
-                        or stages.store.Artefact(tmp_path, stage, 0.0))
+    monkeypatch.setattr(store, "code_version", lambda *modules: " ".join(m.__name__ for m in modules))
+    monkeypatch.setattr(store, "make", lambda root, stage, build, config, inputs, code: asked.append(code)
+                        or store.Artefact(tmp_path, stage, 0.0))
     run = stages.Run(profiles.load("smoke"), tmp_path, tmp_path)
     for name in ("base", "lua", "stories"):
         run._sae_artefact(name)

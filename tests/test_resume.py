@@ -27,11 +27,11 @@ WORDS = {"english": "the a city river was in of old new large known people",
          "lua": "local function end then x y ( ) = if nil"}
 SCRIPT = """
 import sys
-from unifeat import cases, flow, stages
+from unifeat import cases, flow, stages, tables
 run = stages.open_run(sys.argv[1], sys.argv[2])
-print(stages.csv(run.losses("ngram", "base", "lua", "stories", "merged")))
-print(stages.csv(run.merge_sweep()), stages.csv(run.sae_table()), stages.csv(flow.persistence(run)))
-print(stages.csv(flow.flow(run)), stages.csv(cases.partners(run)))
+print(tables.csv(run.losses("ngram", "base", "lua", "stories", "merged")))
+print(tables.csv(run.merge_sweep()), tables.csv(run.sae_table()), tables.csv(flow.persistence(run)))
+print(tables.csv(flow.flow(run)), tables.csv(cases.partners(run)))
 """
 
 

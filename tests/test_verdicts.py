@@ -10,8 +10,8 @@ import torch
 from scipy import sparse
 
 from unifeat import lm, matching, plots, profiles, rungs, sae, verdictplot, verdicts, weights
+from unifeat.comparison import Comparison
 from unifeat.profiles import MODELS, Model
-from unifeat.stages import Comparison
 
 TINY = Model(layers=1, d_model=16, d_mlp=24, heads=2, kv_heads=1, norm_eps=1e-6, rope_theta=1e4, seed=0)
 

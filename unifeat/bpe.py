@@ -61,7 +61,7 @@ def token_text(tokenizer, number: int) -> str | bytes:
     name = tokenizer.convert_ids_to_tokens(int(number))
     if number == EOS:
         return name
-    data = bytes(_BYTES[char] for char in name)
+    data = bytes(BYTES[char] for char in name)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
@@ -69,6 +69,6 @@ def token_text(tokenizer, number: int) -> str | bytes:
 
 
 # Byte-level BPE writes a printable byte as the character of that number, and the others in order from 256 on.
-_PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
-_BYTES = {chr(byte): byte for byte in _PRINTABLE}
-_BYTES |= {chr(256 + n): byte for n, byte in enumerate(sorted(set(range(256)) - set(_PRINTABLE)))}
+PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
+BYTES = {chr(byte): byte for byte in PRINTABLE}
+BYTES |= {chr(256 + n): byte for n, byte in enumerate(sorted(set(range(256)) - set(PRINTABLE)))}

@@ -1,5 +1,7 @@
 """Two SAEs compared: the matches of their features, the shares, their intervals and the permuted null, as arrays."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import sparse
 
@@ -29,3 +31,22 @@ def compare(a, b, documents: np.ndarray, strata: np.ndarray, resamples: int, see
         tables["null"] = persistence(null)
     return out | {f"{label}.{rule}.{side}": value for label, shares in tables.items()
                   for (rule, side), value in shares.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A stored match: `a` and `b` are (model, seed), live_* the latents compared, table the arrays of `compare`."""
+
+    a: tuple[str, int]
+    b: tuple[str, int]
+    live_a: np.ndarray
+    live_b: np.ndarray
+    table: dict
+
+    def kept(self, rule: str, tau: float) -> tuple[np.ndarray, np.ndarray]:
+        """Which live features of a and of b have a partner at r >= tau under best or one_to_one."""
+        if rule == "best":
+            return self.table["r_of_a"] >= tau, self.table["r_of_b"] >= tau
+        pairs = self.table["assigned"][self.table["r_assigned"] >= tau]
+        return (np.isin(np.arange(len(self.live_a)), pairs[:, 0]),
+                np.isin(np.arange(len(self.live_b)), pairs[:, 1]))

@@ -66,10 +66,11 @@ class Corpus:
         return pandas.DataFrame(self.rows)
 
 
-def build(config, folder: Path, downloads: Path) -> None:
+def build(config, folder: Path, downloads: Path, tokenizer=None) -> None:
     """Write tokenizer/, <domain>.<split>.npy and corpora.json into `folder`.
 
-    config: profiles.Corpora; downloads: folder that keeps the pinned archives.
+    config: profiles.Corpora; downloads: folder that keeps the pinned archives; tokenizer: the one to pack with
+    (transformers.PreTrainedTokenizerFast, token 0 opening a document), None to train one on the text.
 
     Raises:
         CorpusError: text that cannot be fetched or read, or too little of it.
@@ -83,19 +84,20 @@ def build(config, folder: Path, downloads: Path) -> None:
         size = sum(doc.bytes for doc in kept[domain]) / 1e6
         print(f"{domain:8} {len(kept[domain]):6,} documents {size:7.2f} MB  "
               f"{'; '.join(source.label for source in found)}", flush=True)
-    tokenizer = bpe.train(_sample(kept, config.tokenizer_bytes), config.vocab)
-    bpe.wrap(tokenizer, config.context).save_pretrained(folder / "tokenizer")
+    if tokenizer is None:
+        tokenizer = bpe.wrap(bpe.train(_sample(kept, config.tokenizer_bytes), config.vocab), config.context)
+    tokenizer.save_pretrained(folder / "tokenizer")
     for domain in DOMAINS:
         for split in SPLITS:
             docs = [doc for doc in kept[domain] if doc.split == split]
             if split == "train":
                 docs = [docs[i] for i in np.random.default_rng(config.seed).permutation(len(docs))]
-            stream, lengths = bpe.pack(tokenizer, [doc.text for doc in docs])
+            stream, lengths = bpe.pack(tokenizer.backend_tokenizer, [doc.text for doc in docs])
             np.save(folder / f"{domain}.{split}.npy", stream)
             here = [row for row in rows if (row["domain"], row["split"]) == (domain, split)]  # one per source
             for length, doc in zip(lengths, docs, strict=True):
                 here[doc.source]["tokens"] += length
-    facts = dict(source=config.source, context=config.context, vocab=tokenizer.get_vocab_size(), rows=rows)
+    facts = dict(source=config.source, context=config.context, vocab=len(tokenizer), rows=rows)
     (folder / "corpora.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 

@@ -7,3 +7,12 @@ class UnifeatError(Exception):
     def _render_traceback_(self):
         """What a notebook shows instead of a traceback."""
         return [str(self)]
+
+
+def reason(error: Exception) -> str:
+    """The first line of what a library's error says, or its kind if it says nothing.
+
+    >>> reason(ValueError("bad\\nworse")), reason(KeyError())
+    ('bad', 'KeyError')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

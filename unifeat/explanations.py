@@ -8,7 +8,8 @@ from scipy import sparse
 
 from unifeat import bpe, features, interp, llm, lm, rungs, sae
 from unifeat.profiles import MODELS
-from unifeat.stages import Run, csv
+from unifeat.stages import Run
+from unifeat.tables import csv
 
 WINDOW = 32  # tokens in which detection asks whether a feature fires
 GROUPS = ("Lua features", "persist into the merge", "emerged in Lua", "vanished from the base")
@@ -107,16 +108,11 @@ def _control(run: Run, name: str):
     """Artefact with features.npz, the activations of a control on the probe."""
     if name == "neurons":
         return run._make("neurons-lua", lambda folder: _neurons(run, folder),
-                         [run.profile.sae.k, run.profile.probe.tokens, *_elsewhere(run)],
+                         [run.profile.sae.k, run.profile.probe.tokens, run.profile.sae.hook],
                          [run._corpus_artefact, run._model_artefact("lua")], (lm, features, sae))
     if name == "random":
         return rungs.random_saes(run)
     raise ValueError(f"There is no control {name!r}; choose neurons or random.")
-
-
-def _elsewhere(run) -> list[str]:
-    """The hook point, where it is not the first MLP's (whose artefacts' keys are older than the choice)."""
-    return [run.profile.sae.hook] * (run.profile.sae.hook != lm.HOOK)
 
 
 def _neurons(run, folder):

@@ -202,9 +202,7 @@ def _effects(run: Run, name: str, ids: np.ndarray) -> tuple[np.ndarray, np.ndarr
     The decoder row goes through the MLP's last projection, the final norm's gain and the unembedding; the norm's
     division by the length of the residual stream is a positive factor and changes no order.
     """
-    seed = explanations.seeds(run)[name]
-    one = next(one for one in run.saes(name) if one.seed == seed)
-    model = run.model(name)
+    one, model = run.sae(name, explanations.seeds(run)[name]), run.model(name)
     effect = readout.logits(model, readout.residual(model, one.w_dec[ids].float(), one.hook)).detach()
     effect = effect[:, :len(run.corpus.tokenizer)]  # a model's vocabulary may be padded
     effect[:, 0] = 0  # the special token is nothing to read

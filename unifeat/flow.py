@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from unifeat import intervals, matching, rungs
+from unifeat.comparison import Comparison
 from unifeat.profiles import MODELS
-from unifeat.stages import Comparison, Run
+from unifeat.stages import Run
 
 EDGES = (("base", "lua"), ("base", "stories"), ("lua", "merged"), ("stories", "merged"), ("base", "merged"))
 ARMS = ("controlled", "as_published")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from unifeat import attention as causal
-from unifeat.errors import UnifeatError
+from unifeat.errors import UnifeatError, reason
 from unifeat.profiles import Model
 
 CHUNK = 1024  # rows of logits held at once
@@ -93,9 +93,8 @@ def load(folder: str | Path):
                 folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, dtype=torch.float32,
                 attn_implementation=attention(), output_loading_info=True)
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(f"The model in {folder} cannot be loaded ({reason}); save it again with save_pretrained, "
-                         "weights as safetensors.") from error
+        raise ModelError(f"The model in {folder} cannot be loaded ({reason(error)}); save it again with "
+                         "save_pretrained, weights as safetensors.") from error
     if absent := sorted(info["missing_keys"]) + sorted(str(item) for item in info["mismatched_keys"]):
         raise ModelError(f"The model in {folder} lacks the tensor {absent[0]}; its weights file is incomplete.")
     for name, value in model.state_dict().items():
@@ -157,7 +156,7 @@ def evaluate(model, blocks: np.ndarray, token_bytes: np.ndarray | None = None, b
     return out
 
 
-def blocks(model) -> torch.nn.ModuleList:
+def layers(model) -> torch.nn.ModuleList:
     """The transformer blocks of a Hugging Face model, whatever its architecture calls them.
 
     Raises:
@@ -178,11 +177,11 @@ def site(model, hook: str = HOOK) -> torch.nn.Module:
     Raises:
         ModelError: another name, or a block that the model does not have.
     """
-    layers, found = blocks(model), re.fullmatch(r"blocks\.(\d+)\.(.+)", hook)
-    if found is None or found[2] not in HOOKS or int(found[1]) >= len(layers):
+    parts, found = layers(model), re.fullmatch(r"blocks\.(\d+)\.(.+)", hook)
+    if found is None or found[2] not in HOOKS or int(found[1]) >= len(parts):
         raise ModelError(f"{hook!r} is no hook point of this model; use blocks.N.{{{', '.join(HOOKS)}}} with N from 0 "
-                         f"to {len(layers) - 1}.")
-    block = layers[int(found[1])]
+                         f"to {len(parts) - 1}.")
+    block = parts[int(found[1])]
     if found[2] == "hook_resid_post":
         return block
     if found[2] == "hook_mlp_out":

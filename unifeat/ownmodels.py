@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from unifeat import lm, merge, owntokens, store
+from unifeat.errors import reason
 from unifeat.owntokens import ModelsError
 from unifeat.profiles import MODELS, Profile
 
@@ -100,9 +101,8 @@ def _fetched(role: str, downloads: Path) -> Path:
             commit = HfApi().model_info(name, revision=revision, timeout=30).sha
             snapshot_download(name, revision=commit, allow_patterns=list(FILES), local_dir=Path(work, "model"))
         except Exception as error:  # network, access, disk: many libraries' errors, one meaning for the user
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelsError(f"Could not fetch the model {name} ({reason[:200]}); check the network, or give a local "
-                              "copy as MODELS=released=folder.") from error
+            raise ModelsError(f"Could not fetch the model {name} ({reason(error)[:200]}); check the network, or give a "
+                              "local copy as MODELS=released=folder.") from error
         os.replace(Path(work, "model"), path)
     print(f"Fetched {name} at {commit}", flush=True)
     return path
@@ -156,9 +156,8 @@ def _config(folder: Path):
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelsError(f"{folder / 'config.json'} cannot be read ({reason}); give a causal language model of an "
-                          "architecture that transformers knows.") from error
+        raise ModelsError(f"{folder / 'config.json'} cannot be read ({reason(error)}); give a causal language model "
+                          "of an architecture that transformers knows.") from error
 
 
 def skeleton(folder: Path):

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from unifeat import bpe
-from unifeat.errors import UnifeatError
+from unifeat.errors import UnifeatError, reason
 
-BYTE_NAMES = {byte: char for char, byte in bpe._BYTES.items()}  # how byte-level BPE writes each byte
+BYTE_NAMES = {byte: char for char, byte in bpe.BYTES.items()}  # how byte-level BPE writes each byte
 
 
 class ModelsError(UnifeatError):
@@ -30,9 +30,8 @@ def facts(folder: Path) -> dict:
         found = kind.from_pretrained(folder, local_files_only=True)
         text = found.backend_tokenizer.to_str()
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelsError(f"The tokenizer in {folder} cannot be read ({reason}); save it again with save_pretrained.") \
-            from error
+        raise ModelsError(f"The tokenizer in {folder} cannot be read ({reason(error)}); save it again with "
+                          "save_pretrained.") from error
     state, numbers = json.loads(text), found.get_vocab()
     names = sorted(numbers, key=numbers.get)
     opening = found.eos_token_id if found.bos_token_id is None else found.bos_token_id

@@ -11,7 +11,8 @@ import pandas as pd
 
 from unifeat import controls, frontier, lm, ownmodels, records, store, weights
 from unifeat.profiles import MODELS
-from unifeat.stages import Run, csv
+from unifeat.stages import Run
+from unifeat.tables import csv
 
 PACKAGES = ("torch", "transformers", "tokenizers", "transformer-lens", "datasets", "numpy", "scipy", "matplotlib",
             "seaborn", "papermill")

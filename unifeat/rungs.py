@@ -70,7 +70,6 @@ def random_saes(run: Run):
     """Artefact of the SAE (the profile's first seed) of an untrained model, on the base's text."""
     p = run.profile
     config = dataclasses.replace(p.sae, seeds=p.sae.seeds[:1])
-    initial = dataclasses.replace(p.model, seed=p.model.seed + 1)  # not the weights the base started from
     domains, weights = run.mix("base")
 
     def build(folder):
@@ -82,7 +81,7 @@ def random_saes(run: Run):
         sparse.save_npz(folder / "features.npz", features.encode(one, x), compressed=False)
 
     inputs = [run._corpus_artefact, *([run._model_artefact("base")] if run.given else [])]  # for its architecture
-    return run._make("saes-random", build, [config, initial, domains, weights, p.probe.tokens], inputs,
+    return run._make("saes-random", build, [config, p.model, domains, weights, p.probe.tokens], inputs,
                      (lm, sae, training, saetraining, features))
 
 

@@ -50,8 +50,8 @@ def loss_of(model, tokens: torch.Tensor) -> torch.Tensor:
     with lm.autocast():
         hidden = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
     rows = hidden[:, :-1].reshape(-1, hidden.shape[-1])
-    targets = tokens[:, 1:].reshape(-1)
-    return _LinearCrossEntropy.apply(rows, model.lm_head.weight, targets, lm.compute_dtype()) / len(targets)
+    targets, head = tokens[:, 1:].reshape(-1), model.get_output_embeddings()
+    return _LinearCrossEntropy.apply(rows, head.weight, targets, lm.compute_dtype()) / len(targets)
 
 
 def schedule(step: int, steps: int, config: Training) -> float:

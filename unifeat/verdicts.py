@@ -11,9 +11,10 @@ import pandas as pd
 import torch
 from scipy.stats import spearmanr
 
-from unifeat import comparison, features, lm, matching, readout, sae
+from unifeat import comparison, features, lm, matching, readout, sae, tables
+from unifeat.comparison import Comparison
 from unifeat.profiles import MODELS
-from unifeat.stages import Comparison, Run, _table, _write_table
+from unifeat.stages import Run
 
 SWAP_COLUMNS = ["sae_model", "seed", "model", "l0", "fvu", "ce_recovered_mean", "ce_recovered_zero"]
 CAUSAL_COLUMNS = ["parent", "child", "r", "agreement", "random"]
@@ -41,10 +42,10 @@ def swap(run: Run) -> pd.DataFrame:
             found = dict(zip(away, sae.evaluate([run.sae(name, seed) for name in away], run.model(model), blocks),
                              strict=True)) | {model: run.sae_table(model).set_index("seed").loc[seed].to_dict()}
             rows += [found[name] | dict(sae_model=name, seed=seed, model=model) for name in MODELS]
-        _write_table(folder, rows, SWAP_COLUMNS)
+        tables.write(folder, rows, SWAP_COLUMNS)
 
-    return _table(run._make("swap", build, [run.profile.evaluation, seed], [run._sae_metrics(name) for name in MODELS],
-                            (lm, sae, sys.modules[__name__])))
+    config, inputs = [run.profile.evaluation, seed], [run._sae_metrics(name) for name in MODELS]
+    return tables.read(run._make("swap", build, config, inputs, (lm, sae, sys.modules[__name__])))
 
 
 def cosines(a: torch.Tensor, b: torch.Tensor) -> np.ndarray:
@@ -134,11 +135,11 @@ def causal(run: Run, parent: tuple[str, int], child: tuple[str, int], count: int
             effect = one.effect(row.i, at)
             rows.append(dict(parent=row.i, child=row.j, r=row.r, agreement=_flat_r(effect, two.effect(row.j, at)),
                              random=_flat_r(effect, two.effect(stranger, at, mean=True))))
-        _write_table(folder, rows, CAUSAL_COLUMNS)
+        tables.write(folder, rows, CAUSAL_COLUMNS)
 
     names = dict.fromkeys((parent[0], child[0]))
     config = [run.profile.probe, count, tokens]
-    return _table(run._make(f"causal-{parent[0]}{parent[1]}-{child[0]}{child[1]}", build, config,
+    return tables.read(run._make(f"causal-{parent[0]}{parent[1]}-{child[0]}{child[1]}", build, config,
                             [run._feature_artefact(name) for name in names],
                             (lm, sae, matching, comparison, features, readout, sys.modules[__name__])))
 

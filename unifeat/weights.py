@@ -14,9 +14,10 @@ import pandas as pd
 import torch
 from scipy import sparse
 
-from unifeat import features, flow, intervals, lm, matching, readout, rungs, sae, verdicts
+from unifeat import features, flow, intervals, lm, matching, readout, rungs, sae, tables, verdicts
+from unifeat.comparison import Comparison
 from unifeat.profiles import MODELS
-from unifeat.stages import Comparison, Run, _table, _write_table
+from unifeat.stages import Run
 
 VERDICTS = ("decoder", "encoder", "logits")
 ROWS = (("r", "r"), ("decoder", "decoder"), *(("r", verdict) for verdict in VERDICTS))  # matched by, verdict
@@ -65,11 +66,11 @@ def shares(run: Run) -> pd.DataFrame:
     """
     def build(folder):
         weights = _Weights(run)
-        _write_table(folder, [row for edge in flow.EDGES[:4] for row in _rows(weights, edge)], COLUMNS)
+        tables.write(folder, [row for edge in flow.EDGES[:4] for row in _rows(weights, edge)], COLUMNS)
 
     inputs = [*(run._feature_artefact(name) for name in MODELS), rungs.random_saes(run)]
-    modules = (lm, sae, features, matching, intervals, rungs, flow, verdicts, sys.modules[__name__])
-    return _table(run._make("weights", build, run.profile.probe, inputs, modules))
+    modules = (lm, sae, features, matching, intervals, readout, rungs, flow, verdicts, sys.modules[__name__])
+    return tables.read(run._make("weights", build, run.profile.probe, inputs, modules))
 
 
 def _rows(weights: "_Weights", edge: tuple[str, str]) -> list[dict]:
