@@ -9,7 +9,6 @@ import textwrap
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.colors import ListedColormap
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -146,6 +145,8 @@ def domain_matrix(models: pd.DataFrame, note: str = "", ngram_name: str = "Knese
     "validation" are drawn. The model "ngram" is the baseline. Missing numbers leave a blank cell. The best of
     each column is bold; cells of the domains a model was trained on (`own`: model -> domains) are outlined.
     """
+    import seaborn as sns  # takes seconds, and few notebooks draw with it
+
     rows = models[models["split"] == "validation"] if "split" in models else models
     order = ordered(rows["model"], (*MODELS, "ngram"))
     domains = ordered(rows["domain"], DOMAINS)

@@ -1,7 +1,6 @@
 """From a hook point straight through the residual stream to the logits, on any architecture."""
 
 import torch
-from transformers.pytorch_utils import Conv1D
 
 from unifeat import lm
 
@@ -15,8 +14,8 @@ def residual(model, directions: torch.Tensor, hook: str = lm.HOOK) -> torch.Tens
     """What directions (n, d) at `hook` write into the residual stream, (n, d_model)."""
     if not hook.endswith(".mlp.hook_post"):
         return directions
-    projection = lm.site(model, hook)
-    return directions @ (projection.weight if isinstance(projection, Conv1D) else projection.weight.T)
+    projection = lm.site(model, hook)  # GPT-2's keep their weights the other way round (Conv1D)
+    return directions @ (projection.weight.T if isinstance(projection, torch.nn.Linear) else projection.weight)
 
 
 def logits(model, written: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.lines import Line2D
 
 from unifeat.style import (
@@ -51,6 +50,8 @@ def ladder(frame: pd.DataFrame, tau: float = 0.8, note: str = ""):
 
 
 def _ladder_panel(ax, frame: pd.DataFrame, slots: list, tau: float, columns):
+    import seaborn as sns
+
     keys = [f"{group}\n{comparison}" for group, comparison in slots]
     drawn = frame[np.isfinite(frame["r"])].assign(
         key=lambda rest: [f"{g}\n{c}" for g, c in zip(rest["group"], rest["comparison"], strict=True)])
@@ -175,6 +176,8 @@ def _card_legend(fig, arms: list):
 
 
 def _densities(ax, density: pd.DataFrame):
+    import seaborn as sns
+
     models = ordered(density["model"], MODELS)
     fires = density[np.isfinite(density["log10_density"].astype(float))]
     if len(fires):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.lines import Line2D
 
 from unifeat.style import GREY, MODEL_COLORS, MODELS, SHORT_NAMES, hint, ink, ordered, picture, styled, tint
@@ -20,6 +19,8 @@ def swap(frame: pd.DataFrame, note: str = ""):
 
     frame: swap.csv: sae_model, seed, model, fvu, ce_recovered_mean; cells are means over seeds.
     """
+    import seaborn as sns
+
     fig = picture(2.3, note)
     axes = fig.subplots(1, 2, sharey=True)
     for ax, column, title, more in zip(axes, ("ce_recovered_mean", "fvu"),
