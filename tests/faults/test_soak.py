@@ -59,20 +59,21 @@ def undisturbed(tmp_path_factory):
 
 def test_killed_at_random_moments_and_finished_the_numbers_are_the_same(undisturbed, tmp_path):
     whole, seconds = undisturbed
-    kills = 0
+    kills, folder = 0, tmp_path / "0"
     while kills < KILLS:
-        run = start(tmp_path)
+        run = start(folder)
         try:
             run.wait(timeout=random.uniform(2, max(8.0, 4 * seconds / KILLS)))
-            (tmp_path / "store").rename(tmp_path / f"finished-{kills}")  # before it could be killed: start afresh
+            assert run.returncode == 0 and data(folder) == data(whole)
+            folder = tmp_path / str(kills)  # it was done before it could be killed: start afresh
         except subprocess.TimeoutExpired:
             os.killpg(run.pid, signal.SIGKILL)
             kills += 1
         run.communicate()
-        assert not store.faults(tmp_path / "store")
-    finish(tmp_path)
-    assert data(tmp_path) == data(whole) and len(data(whole)) > 10
-    assert not store.faults(tmp_path / "store") and not list((tmp_path / "store").glob(".*-*"))
+        assert not store.faults(folder / "store")
+    finish(folder)
+    assert data(folder) == data(whole) and len(data(whole)) > 10
+    assert not store.faults(folder / "store") and not list((folder / "store").glob(".*-*"))
 
 
 @pytest.mark.parametrize("number, word, status", [(signal.SIGTERM, "Terminated", 143),
