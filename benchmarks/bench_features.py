@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from benchmarks import bench_sae, harness
-from unifeat import features, lm, sae, saetraining, stages
+from unifeat import features, lm, sae, saegradients, saetraining, stages
 
 TOP = 20  # contexts per feature
 
@@ -75,4 +75,4 @@ def run() -> dict:
         return compare(one, x.repeat(-(-tokens[-1] // len(x)), 1), tokens)
 
     return harness.measured("features", settings, measure, harness, bench_sae, features, lm, sae,
-                            saetraining, sys.modules[__name__])
+                            saetraining, saegradients, sys.modules[__name__])

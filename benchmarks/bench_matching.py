@@ -7,6 +7,7 @@ tokens and most on less than one in a thousand. Cost depends on where the activa
 
 import functools
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -67,16 +68,22 @@ def _frequent(m, size: int) -> np.ndarray:
 def alone(paths: list[str], check: int) -> dict:
     """`correlate` on two saved matrices, in a process of its own: seconds, peak memory (GiB), error on a block."""
     a, b = (sparse.load_npz(path) for path in paths)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_gib()
     start = time.perf_counter()
     r = matching.correlate(a, b)
-    taken = time.perf_counter() - start
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    taken, peak = time.perf_counter() - start, peak_gib()
     error = np.abs(r[np.ix_(_frequent(a, check), _frequent(b, check))] - exact(a, b, check)).max()
     products = float((np.diff(a.indptr).astype(float) * np.diff(b.indptr)).sum())
-    return dict(seconds=taken, peak_gib=peak, loaded_gib=before * unit / 2**30, max_error=float(error),
-                products=products, l0=[m.nnz / m.shape[0] for m in (a, b)])
+    return dict(seconds=taken, peak_gib=peak, loaded_gib=before, max_error=float(error), products=products,
+                l0=[m.nnz / m.shape[0] for m in (a, b)])
+
+
+def peak_gib() -> float:
+    """Most memory that this process has held, in GiB. (Linux hands a parent's ru_maxrss on to its children.)"""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
 
 
 def gemm(a, b, rows: int, chunks: int) -> float:

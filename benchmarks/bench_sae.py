@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks import harness, peers
-from unifeat import features, lm, profiles, sae, saetraining, stages, training
+from unifeat import features, lm, profiles, sae, saegradients, saetraining, stages, training
 
 PINS = {"saelens": ["sae-lens==6.54.0", "transformer-lens==3.9.0"],
         "dictionary_learning": ["dictionary-learning==0.1.0"],
@@ -97,12 +97,12 @@ def theirs(peer: str, job: dict, folder: Path) -> tuple[list[float], dict[str, t
     try:
         python = environment(peer)
         subprocess.run([python, "-P", peers.__file__, peer, folder / "job.json"], check=True, capture_output=True,
-                       text=True, timeout=150)
+                       text=True, timeout=300)
     except subprocess.TimeoutExpired as error:
         raise RuntimeError(f"not done after {error.timeout:.0f} s") from error
     except subprocess.CalledProcessError as error:
         lines = error.stderr.strip().splitlines() or ["no message"]
-        raise RuntimeError([line for line in lines if "Error" in line or line == lines[-1]][-1][:200]) from error
+        raise RuntimeError(([line for line in lines if "Error: " in line] or lines)[-1][:200]) from error
     return json.loads((folder / "steps.json").read_text()), load_file(folder / "weights.safetensors")
 
 
@@ -153,6 +153,17 @@ def compare(job: dict, held_out: torch.Tensor, variants: list) -> list[dict]:
     return out
 
 
+def operations(job: dict) -> int:
+    """Multiply-adds times two per activation of our step: five products with all latents, or one if it is sparse.
+
+    >>> operations(dict(d=2, width=100, k=50)), operations(dict(d=2, width=10_000, k=50))
+    (2000, 40800)
+    """
+    if job["width"] < saegradients.WIDE * job["k"]:
+        return 10 * job["d"] * job["width"]
+    return 2 * job["d"] * job["width"] + 8 * job["d"] * job["k"]
+
+
 def widths(job: dict, values: list[int]) -> list[dict]:
     """Rows: width, seconds per million activations of our trainer; time against the size of the dictionary."""
     out = []
@@ -192,18 +203,18 @@ def run() -> list[dict]:
     p, paper = on.profile.sae, profiles.load("paper").sae
     job = dict(activations=str(train), device=lm.device().type, decay=p.decay, beta2=p.beta2, lr=p.lr)
     d = on.profile.model.d_mlp
-    sizes = {on.profile.name: job | dict(d=d, width=p.width, k=p.k, batch=p.batch, steps=8 if small else 80,
-                                         warmup=2 if small else 20)}
+    sizes = {on.profile.name: job | dict(d=d, width=p.width, k=p.k, batch=p.batch, steps=8 if small else 400,
+                                         warmup=2 if small else 100)}
     if not small:
-        sizes["paper"] = job | dict(d=2 * d, width=paper.width, k=paper.k, batch=paper.batch, steps=8, warmup=2,
+        sizes["paper"] = job | dict(d=2 * d, width=paper.width, k=paper.k, batch=paper.batch, steps=16, warmup=4,
                                     lr=2e-3)
-    out, code = [], (harness, peers, lm, sae, training, saetraining, sys.modules[__name__])
+    out, code = [], (harness, peers, lm, sae, training, saetraining, saegradients, sys.modules[__name__])
     for size, given in sizes.items():
         x = torch.from_numpy(np.load(held_out).reshape(-1, given["d"]))
         settings = {key: value for key, value in given.items() if key != "activations"}
         out.append(harness.measured(
-            f"sae_{size}", settings | dict(size=size, pins=PINS, variants=VARIANTS, operations=10 * given["d"]
-                                           * given["width"], model=on.model_folder("base").parent.name),
+            f"sae_{size}", settings | dict(size=size, pins=PINS, variants=VARIANTS, operations=operations(given),
+                                           model=on.model_folder("base").parent.name),
             lambda given=given, x=x: compare(given, x, VARIANTS), *code))
     wide = [1 << i for i in range(8, 10 if small else 15)]
     given = sizes[on.profile.name]

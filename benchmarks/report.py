@@ -11,7 +11,6 @@ from unifeat import paths, store, style
 MARKERS = ("<!-- speed: written by `make bench` from benchmarks/results -->", "<!-- end of speed -->")
 SIZES = {"smoke": ("#8A8A8A", "v"), "laptop": ("#0072B2", "o"), "paper": ("#D55E00", "s")}
 UNITS = ((1e6, " M"), (1e3, " k"), (0, ""))
-PEERS = ("Trainer", "SAELens", "dictionary_learning", "sparsify")
 
 
 def load(folder: Path) -> dict[str, dict]:
@@ -42,7 +41,7 @@ def limited(results: dict) -> str:
 
 
 def table(results: dict) -> str:
-    """Markdown: what the machine can do, then every job against its peers, at their defaults and at their best."""
+    """Markdown: what the machine can do, then every job against its peers, at their defaults and tuned."""
     limits = machine.limits(results["machine"])
     lines = [f"{limited(results)}. A ratio over 1 means that ours is faster.", "",
              "| job | ours | against | theirs | ratio | equal quality |", "|---|---|---|---|---|---|"]
@@ -52,7 +51,9 @@ def table(results: dict) -> str:
             job = f"{what}, {found['settings']['size']}"
             own = (f"{found['rows'][0][rate]:,.0f} {rate.split('_')[0]}/s, {share(found, limits):.0%} of the product's "
                    "rate")
-            for row in _shown(found["rows"], rate):
+            for row in found["rows"][1:]:
+                if "error" in row:
+                    continue
                 fine = "**void**" if row["void"] else f"{quality} {found['rows'][0][quality]:.3f} / {row[quality]:.3f}"
                 lines.append(f"| {job} | {own} | {row['what']} | {row[rate]:,.0f} | {row['ratio']:.1f} | {fine} |")
                 job = own = ""
@@ -60,16 +61,6 @@ def table(results: dict) -> str:
     errors = [f"{row['what']} ({name.rpartition('_')[2]}): {row['error']}" for name, found in results.items()
               for row in found["rows"] if "error" in row]
     return "\n".join(lines + [""] * bool(errors) + [f"Did not run here: {error}." for error in errors]) + "\n"
-
-
-def _shown(rows: list[dict], rate: str) -> list[dict]:
-    """Of every peer the defaults and the fastest other variant that ran."""
-    out = []
-    for peer in PEERS:
-        own = [row for row in rows if row["what"].startswith(peer) and "error" not in row]
-        out += [row for row in own if "defaults" in row["what"]]
-        out += sorted((row for row in own if "defaults" not in row["what"]), key=lambda row: -row[rate])[:1]
-    return out
 
 
 def _others(results: dict) -> list[str]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from unifeat import lm, profiles, sae, saetraining
+from unifeat import lm, profiles, sae, saegradients, saetraining
 
 CONFIG = dataclasses.replace(profiles.load("smoke").sae, width=12, k=3, batch=16, tokens=160, lr=1e-2, warmup=1)
 
@@ -38,13 +38,14 @@ def test_encode_and_decode_by_hand():
     assert one.decode(f).tolist() == [[1.0, 0.0], [0.5, -1.25]]
 
 
-@pytest.mark.parametrize("kind", profiles.KINDS)
+@pytest.mark.parametrize("kind, wide", [*((kind, 10**9) for kind in profiles.KINDS), ("topk", 0)])
 @pytest.mark.parametrize("rows", [7, 1024])
-def test_gradients_equal_autograd(kind, rows, monkeypatch):
+def test_gradients_equal_autograd(kind, wide, rows, monkeypatch):
     """Against a plain, differentiable statement of the loss, with ragged chunks where the kind allows them."""
-    monkeypatch.setattr(saetraining, "ROWS", rows)
+    monkeypatch.setattr(saegradients, "ROWS", rows)
+    monkeypatch.setattr(saegradients, "WIDE", wide)
     one, x, l1 = make(kind), inputs(), 0.3 if kind == "relu" else 0.0
-    grads, fired, error, _ = saetraining.gradients(one, x, l1, None, 0.0)
+    grads, fired, error, _ = saegradients.gradients(one, x, l1, None, 0.0)
     p = [t.clone().requires_grad_() for t in one.parameters()]
     parts = []
     for part in x.split(rows):
@@ -66,10 +67,12 @@ def test_gradients_equal_autograd(kind, rows, monkeypatch):
     assert torch.equal(fired, torch.cat([f for _, f in parts]).amax(0) > 0)
 
 
-def test_auxiliary_loss_equals_autograd():
+@pytest.mark.parametrize("wide", [10**9, 0])
+def test_auxiliary_loss_equals_autograd(wide, monkeypatch):
+    monkeypatch.setattr(saegradients, "WIDE", wide)
     one, x, dead = make(), inputs(), torch.tensor([2, 5, 7, 11])
-    with_aux = saetraining.gradients(one, x, 0.0, dead, 0.5)[0]
-    without = saetraining.gradients(one, x, 0.0, None, 0.5)[0]
+    with_aux = saegradients.gradients(one, x, 0.0, dead, 0.5)[0]
+    without = saegradients.gradients(one, x, 0.0, None, 0.5)[0]
     p = [t.clone().requires_grad_() for t in one.parameters()]
     with torch.no_grad():
         rest = x - one.decode(one.encode(x))
@@ -84,8 +87,8 @@ def test_auxiliary_loss_equals_autograd():
 def test_l1_is_summed_over_features_and_averaged_over_tokens():
     """The authors' slip: their L1 ran over token positions. Doubling the batch must not change ours."""
     one, x = make("relu"), inputs()
-    slope = [saetraining.gradients(one, part, 1.0, None, 0.0)[0][1]
-             - saetraining.gradients(one, part, 0.0, None, 0.0)[0][1] for part in (x, torch.cat([x, x]))]
+    slope = [saegradients.gradients(one, part, 1.0, None, 0.0)[0][1]
+             - saegradients.gradients(one, part, 0.0, None, 0.0)[0][1] for part in (x, torch.cat([x, x]))]
     share = (one.encode(x) > 0).float().mean(0)
     torch.testing.assert_close(slope[0], share)
     torch.testing.assert_close(slope[1], share)
@@ -105,7 +108,7 @@ def test_topk_and_batchtopk_keep_their_number():
     x = inputs(200)
     assert ((make("topk").encode(x) > 0).sum(1) <= 3).all()
     z = torch.randn(50, 12)
-    f = sae.act(z, "batchtopk", 3, saetraining.batch_threshold(z, 3))
+    f = sae.act(z, "batchtopk", 3, saegradients.batch_threshold(z, 3))
     assert (f > 0).sum() == 150
 
 
@@ -221,8 +224,8 @@ def test_batchtopk_threshold_starts_at_the_first_batch_and_follows_the_mean():
     expected = None
     for part in x.split(16):
         z = (part * one.scale - one.b_dec) @ one.w_enc.T + one.b_enc
-        least = saetraining.batch_threshold(z, one.k)
-        saetraining.gradients(one, part, 0.0, None, 0.0)
+        least = saegradients.batch_threshold(z, one.k)
+        saegradients.gradients(one, part, 0.0, None, 0.0)
         expected = 0.99 * expected + 0.01 * least if expected else least
         assert one.threshold == pytest.approx(expected, rel=1e-5)
 

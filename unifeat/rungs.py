@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from unifeat import comparison, features, intervals, lm, matching, sae, saetraining, training
+from unifeat import comparison, features, intervals, lm, matching, sae, saegradients, saetraining, training
 from unifeat.stages import Run
 
 NEURON_TOKENS = 20_000  # neurons fire on every token, so fewer tokens give as sure an r
@@ -82,7 +82,7 @@ def random_saes(run: Run):
 
     inputs = [run._corpus_artefact, *([run._model_artefact("base")] if run.given else [])]  # for its architecture
     return run._make("saes-random", build, [config, p.model, domains, weights, p.probe.tokens], inputs,
-                     (lm, sae, training, saetraining, features))
+                     (lm, sae, training, saetraining, saegradients, features))
 
 
 def random(run: Run, child: tuple[str, int]) -> dict:

@@ -1,4 +1,4 @@
-"""Training sparse autoencoders: gradients written out, one trainer per seed, all on one stream of activations."""
+"""Training sparse autoencoders: one trainer per seed, all on one stream of activations."""
 
 import math
 from collections.abc import Iterator
@@ -10,18 +10,8 @@ from tqdm import tqdm
 
 from unifeat import lm, profiles, training
 from unifeat.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
-from unifeat.sae import ROWS, TENSORS, Sae, act
-
-
-def batch_threshold(z: torch.Tensor, k: int) -> float:
-    """The B k-th largest of the pre-activations z (B, width), at least 0.
-
-    >>> batch_threshold(torch.tensor([[5.0, 4.0], [1.0, 0.5]]), 1)
-    4.0
-    """
-    values = z.detach().float().cpu().numpy().ravel()
-    index = values.size - k * len(z)
-    return max(0.0, float(np.partition(values, index)[index]))
+from unifeat.sae import TENSORS, Sae
+from unifeat.saegradients import gradients
 
 
 def init(config: profiles.Sae, d: int, seed: int, scale: float, center: torch.Tensor, lm_hash: str = "") -> Sae:
@@ -44,56 +34,6 @@ def geometric_median(x: torch.Tensor, steps: int = 50) -> torch.Tensor:
         weight = 1 / (x - point).norm(dim=1).clamp_min(1e-6)
         point = (x * weight[:, None]).sum(0) / weight.sum()
     return point
-
-
-def gradients(sae: Sae, x: torch.Tensor, l1: float, dead: torch.Tensor | None, aux: float, k: int | None = None):
-    """Gradients of the loss on a batch x (B, d), written out so that no float32 latents are ever held.
-
-        loss = mean_b ||s x_b - (W_dec^T f_b + b_dec)||^2 + l1 * mean_b sum_i f_bi + aux * AuxK
-
-    AuxK (Gao et al. 2024, arXiv 2406.04093, section A.2) makes the `dead` latents (indices) reconstruct the error
-    that is left; here on the first ROWS activations of a batch. k: active latents in this step (None: those of `sae`).
-    Returns (gradients in the order of `Sae.parameters`, fired (width,) bool, mean squared error, latents of the first
-    ROWS).
-    """
-    dtype, batch, k = lm.compute_dtype(), len(x), sae.k if k is None else k
-    w_enc, w_dec, bias = sae.w_enc.to(dtype), sae.w_dec.to(dtype), sae.b_enc.to(dtype)
-    grads: list[torch.Tensor] = []
-    fired = torch.zeros(sae.width, dtype=torch.bool, device=x.device)
-    ones, error = torch.ones(1, ROWS, dtype=dtype, device=x.device), torch.zeros((), device=x.device)
-    for i in range(0, batch, ROWS):
-        target = x[i:i + ROWS].float() * sae.scale - sae.b_dec
-        centred = target.to(dtype)
-        z = torch.addmm(bias, centred, w_enc.T)
-        least = batch_threshold(z, k) if sae.kind == "batchtopk" else 0.0
-        if k == sae.k:  # the threshold for use is that of many batches
-            sae.threshold = sae.threshold + 0.01 * (least - sae.threshold) if sae.threshold else least
-        f = act(z, sae.kind, k, least)
-        rest = (f @ w_dec).float() - target
-        g = (rest * (2 / batch)).to(dtype)
-        dz = g @ w_dec.T
-        dz = torch.ops.aten.threshold_backward(dz.add_(l1 / batch) if l1 else dz, f, 0)  # dz where f > 0, else 0
-        d_bias = (ones[:, :len(dz)] @ dz).float().squeeze(0)
-        new = [(dz.T @ centred).float(), d_bias, (f.T @ g).float(), g.sum(0, dtype=torch.float32) - d_bias @ sae.w_enc]
-        grads = [total.add_(part) for total, part in zip(grads, new, strict=True)] if grads else new
-        if i == 0 and dead is not None and len(dead) and aux:
-            _add_aux(grads, dead, z, rest, centred, w_dec, aux)
-        fired |= f.amax(0) > 0
-        error += rest.square().sum()
-        if i == 0:
-            first = f
-    return grads, fired, error / batch, first
-
-
-def _add_aux(grads, dead, z, rest, centred, w_dec, aux):
-    """Add the gradients of aux * mean_b ||rest_b + W_dec[dead]^T topk(z_b[dead])||^2 to `grads`."""
-    w = w_dec[dead]
-    f = act(z[:, dead], "topk", min(w.shape[1] // 2, len(dead)), 0.0)
-    g = (((f @ w).float() + rest) * (2 * aux / len(z))).to(z.dtype)
-    dz = torch.ops.aten.threshold_backward(g @ w.T, f, 0)
-    grads[0].index_add_(0, dead, (dz.T @ centred).float())
-    grads[1].index_add_(0, dead, dz.sum(0, dtype=torch.float32))
-    grads[2].index_add_(0, dead, (f.T @ g).float())
 
 
 def rate(step: int, steps: int, config: profiles.Sae) -> float:
@@ -122,7 +62,7 @@ def l0(f: torch.Tensor) -> float:
 
 
 class Trainer:
-    """Trains one SAE: Adam on the gradients above, decoder rows kept at unit norm."""
+    """Trains one SAE: Adam on its `gradients`, decoder rows kept at unit norm."""
 
     def __init__(self, sae: Sae, config: profiles.Sae):
         self.sae, self.config, self.l1, self.step = sae, config, config.l1, 0

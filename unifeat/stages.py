@@ -28,6 +28,7 @@ from unifeat import (
     probes,
     profiles,
     sae,
+    saegradients,
     saetraining,
     tables,
     threads,
@@ -84,7 +85,8 @@ class Run(Models):
             training.write_log(log, folder / "log.jsonl")
 
         made = self._make(f"saes-{name}", build, [self.profile.sae, domains, weights],
-                          [self._corpus_artefact, self._model_artefact(name)], (lm, sae, training, saetraining))
+                          [self._corpus_artefact, self._model_artefact(name)],
+                          (lm, sae, training, saetraining, saegradients))
         if stored and bar is not None:
             bar.update(self.profile.sae.tokens)
         return made

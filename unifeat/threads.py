@@ -1,6 +1,6 @@
 """Several long pieces of work side by side: each on its share of a CPU's cores, with one progress bar for all."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
@@ -46,3 +46,17 @@ def side_by_side(work: Callable[[object, Bar], object], names: Iterable, total: 
             for job in jobs:
                 job.cancel()
             torch.set_num_threads(threads)
+
+
+def spread(work: Callable, items: Iterable) -> Iterator:
+    """work(item) of each, in order; on a CPU as many at once as torch has threads, each on its share of the cores."""
+    items, threads = list(items), torch.get_num_threads()
+    workers = min(len(items), threads)
+    if workers < 2 or torch.cuda.is_available():
+        yield from map(work, items)
+        return
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
+            yield from pool.map(work, items)
+    finally:
+        torch.set_num_threads(threads)

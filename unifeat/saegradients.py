@@ -1,0 +1,123 @@
+"""Gradients of a sparse autoencoder's loss, written out, so that no float32 latents are ever held."""
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from unifeat import lm
+from unifeat.sae import ROWS, Sae, act, largest
+from unifeat.threads import spread
+
+WIDE = 100  # latents per active one from which sums over the active beat products with all of them, on a CPU
+
+
+def batch_threshold(z: torch.Tensor, k: int) -> float:
+    """The B k-th largest of the pre-activations z (B, width), at least 0.
+
+    >>> batch_threshold(torch.tensor([[5.0, 4.0], [1.0, 0.5]]), 1)
+    4.0
+    """
+    values = z.detach().float().cpu().numpy().ravel()
+    index = values.size - k * len(z)
+    return max(0.0, float(np.partition(values, index)[index]))
+
+
+def gradients(sae: Sae, x: torch.Tensor, l1: float, dead: torch.Tensor | None, aux: float, k: int | None = None):
+    """Gradients of the loss on a batch x (B, d), at most ROWS of it at a time.
+
+        loss = mean_b ||s x_b - (W_dec^T f_b + b_dec)||^2 + l1 * mean_b sum_i f_bi + aux * AuxK
+
+    AuxK (Gao et al. 2024, arXiv 2406.04093, section A.2) makes the `dead` latents (indices) reconstruct the error
+    that is left; here on the first ROWS activations of a batch. k: active latents in this step (None: those of `sae`).
+    Returns (gradients in the order of `Sae.parameters`, fired (width,) bool, mean squared error, latents of the first
+    ROWS, of a wide TopK SAE the active ones alone).
+    """
+    dtype, k = lm.compute_dtype(), sae.k if k is None else k
+    low = [t.to(dtype) for t in (sae.w_enc, sae.w_dec, sae.b_enc)]
+    wide = sae.kind == "topk" and not x.is_cuda and sae.width >= WIDE * k
+
+    def one(part):
+        number, rows = part
+        if wide:
+            return _sparse(sae, low, rows, len(x), k, None if number else dead, aux)
+        return _dense(sae, low, rows, len(x), k, l1, None if number else dead, aux)
+
+    parts, total = enumerate(x.split(ROWS)), None
+    for found in spread(one, parts) if wide else map(one, parts):
+        if total is None:
+            total, first = found[:3], found[3]
+        else:
+            total = ([a.add_(b) for a, b in zip(total[0], found[0], strict=True)], total[1] | found[1],
+                     total[2] + found[2])
+    return total[0], total[1], total[2] / len(x), first
+
+
+def _dense(sae: Sae, low, x, batch, k, l1, dead, aux):
+    """Gradients, fired, summed error and latents of some rows, by products with all latents."""
+    w_enc, w_dec, bias = low
+    target, centred = _centred(sae, x, w_enc.dtype)
+    z = torch.addmm(bias, centred, w_enc.T)
+    least = batch_threshold(z, k) if sae.kind == "batchtopk" else 0.0
+    if k == sae.k:  # the threshold for use is that of many batches
+        sae.threshold = sae.threshold + 0.01 * (least - sae.threshold) if sae.threshold else least
+    f = act(z, sae.kind, k, least)
+    rest = (f @ w_dec).float() - target
+    g = (rest * (2 / batch)).to(z.dtype)
+    dz = g @ w_dec.T
+    dz = torch.ops.aten.threshold_backward(dz.add_(l1 / batch) if l1 else dz, f, 0)  # dz where f > 0, else 0
+    d_bias = (torch.ones(1, len(dz), dtype=z.dtype, device=z.device) @ dz).float().squeeze(0)
+    grads = [(dz.T @ centred).float(), d_bias, (f.T @ g).float(), g.sum(0, dtype=torch.float32) - d_bias @ sae.w_enc]
+    _add_aux(grads, dead, z, rest, centred, w_dec, aux)
+    return grads, f.amax(0) > 0, rest.square().sum(), f
+
+
+def _sparse(sae: Sae, low, x, batch, k, dead, aux):
+    """The same for TopK, in float32 and over the active latents alone but for the first product; latents (rows, k)."""
+    w_enc, w_dec, bias = low
+    target, centred = _centred(sae, x, w_enc.dtype)
+    z = torch.addmm(bias, centred, w_enc.T)
+    values, at = largest(z, k)
+    f = torch.relu(values).float()
+    with torch.enable_grad():
+        back = torch.nn.functional.embedding_bag(at, sae.w_dec, per_sample_weights=f.requires_grad_(), mode="sum")
+    rest = back.detach() - target
+    g = rest * (2 / batch)
+    (dz,) = torch.autograd.grad(back, f, g)
+    f = f.detach()
+    dz = torch.where(f > 0, dz, 0)
+    d_bias = torch.zeros(sae.width).index_add_(0, at.flatten(), dz.flatten())
+    grads = [_summed(dz, at, target, sae.width), d_bias, _summed(f, at, g, sae.width), g.sum(0) - d_bias @ sae.w_enc]
+    _add_aux(grads, dead, z, rest, centred, w_dec, aux)
+    fired = torch.zeros(sae.width, dtype=torch.bool)
+    fired[at[f > 0]] = True
+    return grads, fired, rest.square().sum(), f
+
+
+def _centred(sae: Sae, x: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """s x - b_dec, in float32 and in the dtype of computation."""
+    target = x.float() * sae.scale - sae.b_dec
+    return target, target.to(dtype)
+
+
+def _summed(weights: torch.Tensor, at: torch.Tensor, rows: torch.Tensor, width: int) -> torch.Tensor:
+    """Rows (n, d) summed into the latents `at` (n, k), with `weights` (n, k): (width, d).
+
+    >>> _summed(torch.tensor([[2.0], [3.0]]), torch.tensor([[1], [1]]), torch.tensor([[1.0], [10.0]]), 2).tolist()
+    [[0.0], [32.0]]
+    """
+    starts = np.arange(0, weights.numel() + 1, weights.shape[1])
+    active = sparse.csr_matrix((weights.numpy().ravel(), at.numpy().ravel(), starts), shape=(len(rows), width))
+    return torch.from_numpy(active.tocsc().T @ rows.numpy())
+
+
+def _add_aux(grads, dead, z, rest, centred, w_dec, aux):
+    """Add the gradients of aux * mean_b ||rest_b + W_dec[dead]^T topk(z_b[dead])||^2 to `grads`."""
+    if dead is None or not len(dead) or not aux:
+        return
+    w = w_dec[dead]
+    f = act(z[:, dead], "topk", min(w.shape[1] // 2, len(dead)), 0.0)
+    g = (((f @ w).float() + rest) * (2 * aux / len(z))).to(z.dtype)
+    dz = torch.ops.aten.threshold_backward(g @ w.T, f, 0)
+    grads[0].index_add_(0, dead, (dz.T @ centred).float())
+    grads[1].index_add_(0, dead, dz.sum(0, dtype=torch.float32))
+    grads[2].index_add_(0, dead, (f.T @ g).float())
