@@ -41,7 +41,7 @@ def compare(one: sae.Sae, x: torch.Tensor, tokens: list[int], count: int = 2) ->
     for n in tokens:
         rows = x[:n]
         f = features.encode(one, rows)
-        encode = harness.seconds(lambda rows=rows: one.encode(rows[:65536]), 1) * n / min(n, 65536)
+        encode = harness.seconds(lambda rows=rows: one.encode(rows[:65536])) * n / min(n, 65536)
         taken = {"encoding alone": encode,
                  "encoding, densities, top contexts": harness.seconds(
                      lambda rows=rows: one_pass(features.encode(one, rows)), 1, warm=False),
@@ -68,7 +68,8 @@ def run() -> dict:
 
     def measure():
         job = dict(activations=str(train), device=lm.device().type, d=on.profile.model.d_mlp, width=p.width, k=p.k,
-                   batch=p.batch, steps=4 if small else 40, warmup=2, decay=p.decay, beta2=p.beta2, lr=p.lr)
+                   batch=p.batch, steps=4 if small else 40, warmup=2, decay=p.decay, beta2=p.beta2, lr=p.lr,
+                   encoder=1.0)
         _, weights = bench_sae.ours(job)
         one = sae.Sae("topk", p.k, **{name: value.to(lm.device()) for name, value in weights.items()}, scale=1.0)
         x = torch.from_numpy(np.load(train)).to(lm.device())

@@ -34,3 +34,10 @@ def test_one_failure_ends_the_others_early():
     with pytest.raises(ValueError, match="no good"):
         threads.side_by_side(work, ["bad", "long", "never"], 4000, "work")
     assert len(steps) < 2000
+
+
+def test_what_is_spread_comes_back_in_order_and_leaves_the_threads_as_they_were():
+    before = torch.get_num_threads()
+    found = list(threads.spread(lambda i: (time.sleep(0.02 * (3 - i)), i, torch.get_num_threads())[1:], range(3)))
+    assert [i for i, _ in found] == [0, 1, 2] and torch.get_num_threads() == before
+    assert all(count * min(3, before) <= before for _, count in found)
