@@ -94,7 +94,7 @@ verify: env ## Read every byte of the store of results and name what is damaged 
 gc: env ## List what no recent run asked the store for; APPLY=1 removes it | 1 s |
 	@"$(BIN)/python" -m unifeat gc $(if $(filter 1,$(APPLY)),--apply)
 
-test: lint unit ## All that CI checks: style, tests, the figures and notebooks in small | 12 min | 300 MB
+test: lint unit ## All that CI checks: style, tests, the figures and notebooks in small | 14 min | 300 MB
 	@$(MAKE) --no-print-directory figures PROFILE=smoke CORPORA= FROM= MODELS= HOOK=
 	@$(MAKE) --no-print-directory controls PROFILE=smoke CORPORA= MODELS= HOOK=
 	@$(SUMS) > build/smoke.sums
@@ -106,7 +106,7 @@ SUMS := find figures/smoke -type f -exec cksum {} + | sort
 lint: env ## Style of code and notebooks | 1 s |
 	@"$(BIN)/ruff" check .
 
-unit: env ## Unit tests and doctests | 5 min |
+unit: env ## Unit tests and doctests | 6 min |
 	@"$(BIN)/python" -m pytest -q --doctest-modules
 
 soak: env ## Kill the smoke run 20 times, finish it, compare every byte | 30 min | 300 MB
@@ -116,7 +116,7 @@ nbval: env ## Every notebook executed and checked by nbval, small | 3 min |
 	@UNIFEAT_PROFILE=smoke UNIFEAT_CORPORA= UNIFEAT_MODELS= UNIFEAT_HOOK= "$(BIN)/python" -m pytest -q --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout 600 notebooks
 
-bench: env ## Speed against other projects, measured; QUICK=1 only tries it out | not timed | 8 GB
+bench: env ## Speed against other projects, measured; QUICK=1 only tries it out | 20 min | 8 GB
 	@TQDM_DISABLE=1 "$(BIN)/python" -m benchmarks
 
 audit: ## Known vulnerabilities of the pinned packages, from the package index's own list | 1 min | 60 MB

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks import harness, machine
@@ -135,8 +136,8 @@ def _rates(ax, found: list[dict], rate: str, title: str, limits: dict) -> None:
     ax.set_ylim(len(names) - 0.5, -0.9)
     ax.grid(axis="y", color="#EEEEEE", linewidth=0.5)
     ax.set_title(title)
-    _logarithmic(ax, "x")
-    ax.legend(fontsize=6, loc="lower right", handletextpad=0.2)
+    _logarithmic(ax, "x", fine=True)
+    ax.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(found), handletextpad=0.2)
 
 
 def _bars(ax, found: dict) -> None:
@@ -164,25 +165,27 @@ def _scaling(ax, rows: list[dict]) -> None:
         middle = own[len(own) // 2]
         ax.plot([row["value"] / middle["value"] for row in own], [row["seconds"] for row in own], marker=marker,
                 color=color, label=f"{middle['value']:,} {name}")
-    _axes(ax, "Correlations", "multiple of", "seconds")
+    _axes(ax, "Correlations", "times the legend's", "seconds", fine=True)
 
 
-def _axes(ax, title: str, x: str, y: str) -> None:
+def _axes(ax, title: str, x: str, y: str, fine: bool = False) -> None:
     """Logarithmic axes with their labels, and a legend where there is something to tell apart."""
-    _logarithmic(ax, "xy")
+    _logarithmic(ax, "xy", fine)
     ax.set_title(title)
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(fontsize=6)
+        low, high = np.log(ax.get_ylim())
+        ax.set_ylim(top=np.exp(high + 0.4 * (high - low)))  # room for the legend
+        ax.legend(fontsize=6, loc="upper left")
 
 
-def _logarithmic(ax, which: str) -> None:
-    """Logarithmic axes `which` ("x" or "xy") with ticks at 1, 2 and 5 times powers of ten, as short numbers."""
+def _logarithmic(ax, which: str, fine: bool = False) -> None:
+    """Logarithmic axes `which` ("x" or "xy") with ticks at powers of ten, if `fine` also at 2 and 5 times these."""
     for axis in (getattr(ax, f"{name}axis") for name in which):
         axis.axes.set(**{f"{axis.axis_name}scale": "log"})
         low, high = axis.get_data_interval()
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 20 * low else (1,), numticks=5))
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if fine or high < 20 * low else (1,), numticks=6))
         axis.set_major_formatter(lambda value, _: next(f"{value / (size or 1):g}{unit}" for size, unit in UNITS
                                                        if value >= size))
         axis.set_minor_formatter(NullFormatter())
