@@ -94,7 +94,7 @@ verify: env ## Read every byte of the store of results and name what is damaged 
 gc: env ## List what no recent run asked the store for; APPLY=1 removes it | 1 s |
 	@"$(BIN)/python" -m unifeat gc $(if $(filter 1,$(APPLY)),--apply)
 
-test: lint unit ## All that CI checks: style, tests, the figures and notebooks in small | 14 min | 300 MB
+test: lint unit ## All that CI checks: style, tests, the figures and notebooks in small | 11 min | 300 MB
 	@$(MAKE) --no-print-directory figures PROFILE=smoke CORPORA= FROM= MODELS= HOOK=
 	@$(MAKE) --no-print-directory controls PROFILE=smoke CORPORA= MODELS= HOOK=
 	@$(SUMS) > build/smoke.sums
@@ -106,8 +106,8 @@ SUMS := find figures/smoke -type f -exec cksum {} + | sort
 lint: env ## Style of code and notebooks | 1 s |
 	@"$(BIN)/ruff" check .
 
-unit: env ## Unit tests and doctests | 6 min |
-	@"$(BIN)/python" -m pytest -q --doctest-modules
+unit: env ## Unit tests and doctests | 4 min |
+	@"$(BIN)/python" -m pytest -q --doctest-modules -n 2 --dist loadfile
 
 soak: env ## Kill the smoke run 20 times, finish it, compare every byte | 30 min | 300 MB
 	@"$(BIN)/python" -m pytest -q -m soak tests/faults/test_soak.py
