@@ -66,12 +66,14 @@ lock: ## Write requirements.lock anew from pyproject.toml | 1 min | 50 MB
 	"$(PYTHON)" -m venv build/lock
 	build/lock/bin/pip install -q pip-tools
 	echo "soupsieve<3" > build/constraints.txt # later ones need Python 3.11.5
-	build/lock/bin/pip-compile --constraint build/constraints.txt --quiet --upgrade --allow-unsafe --extra test --strip-extras --no-header \
+	build/lock/bin/pip-compile --constraint build/constraints.txt --quiet --upgrade --allow-unsafe --extra test \
+		--strip-extras --no-header \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
 		--annotation-style line --output-file build/requirements.txt pyproject.toml
 	{ sed -n '/^#/p' requirements.lock; \
 	sed -e '/^#/d' -e '/^$$/d' -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton=/d' \
-		-e 's/^\(torch==[0-9.]*\)+[a-z0-9]*/\1/' -e 's/ (pyproject.toml)//' -e 's/ -c build.constraints.txt,//' build/requirements.txt; } > build/requirements.lock
+		-e 's/^\(torch==[0-9.]*\)+[a-z0-9]*/\1/' -e 's/ (pyproject.toml)//' \
+		-e 's/ -c build.constraints.txt,//' build/requirements.txt; } > build/requirements.lock
 	mv build/requirements.lock requirements.lock
 
 figures: env ## Run the notebooks and regenerate every figure | 25 min | 1 GB

@@ -68,8 +68,7 @@ def run() -> dict:
 
     def measure():
         job = dict(activations=str(train), device=lm.device().type, d=on.profile.model.d_mlp, width=p.width, k=p.k,
-                   batch=p.batch, steps=4 if small else 40, warmup=2, decay=p.decay, beta2=p.beta2, lr=p.lr,
-                   encoder=1.0)
+                   batch=p.batch, steps=4 if small else 40, warmup=2, decay=p.decay, beta2=p.beta2, lr=p.lr)
         _, weights = bench_sae.ours(job)
         one = sae.Sae("topk", p.k, **{name: value.to(lm.device()) for name, value in weights.items()}, scale=1.0)
         x = torch.from_numpy(np.load(train)).to(lm.device())

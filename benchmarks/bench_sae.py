@@ -82,7 +82,7 @@ def ours(job: dict) -> tuple[list[float], dict[str, torch.Tensor]]:
     config = config_of(job)
     center = saetraining.geometric_median(sample * scale)
     start = saetraining.init(config, job["d"], 0, scale, center)
-    start.w_enc *= job["encoder"]
+    start.w_enc *= job.get("encoder", 1.0)
     trainer = saetraining.Trainer(start, config)
     for step, x in enumerate(data.draw()):
         if step < job["steps"]:
@@ -161,9 +161,9 @@ def operations(job: dict) -> int:
     >>> operations(dict(d=2, width=100, k=50)), operations(dict(d=2, width=10_000, k=50))
     (2000, 40800)
     """
-    if job["width"] < saegradients.WIDE * job["k"]:
-        return 10 * job["d"] * job["width"]
-    return 2 * job["d"] * job["width"] + 8 * job["d"] * job["k"]
+    if saegradients.wide(job["width"], job["k"]):
+        return 2 * job["d"] * job["width"] + 8 * job["d"] * job["k"]
+    return 10 * job["d"] * job["width"]
 
 
 def widths(job: dict, values: list[int]) -> list[dict]:
@@ -205,7 +205,7 @@ def run() -> list[dict]:
     on = stages.open_run("smoke" if small else "laptop")
     train, held_out = activations(on, 1 << 13 if small else 1 << 17)
     p, paper = on.profile.sae, profiles.load("paper").sae
-    job = dict(activations=str(train), device=lm.device().type, decay=p.decay, beta2=p.beta2, lr=p.lr, encoder=1.0)
+    job = dict(activations=str(train), device=lm.device().type, decay=p.decay, beta2=p.beta2, lr=p.lr)
     d = on.profile.model.d_mlp
     sizes = {on.profile.name: job | dict(d=d, width=p.width, k=p.k, batch=p.batch, steps=8 if small else 400,
                                          warmup=2 if small else 100)}

@@ -18,7 +18,7 @@ def job(tmp_path):
     x = (rng.exponential(size=(2048, 4)) @ rng.normal(size=(4, 16))).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
     return dict(activations=str(tmp_path / "x.npy"), device="cpu", d=16, width=32, k=4, batch=256, steps=40, lr=1e-2,
-                warmup=4, decay=0.3, beta2=0.99, encoder=1.0)
+                warmup=4, decay=0.3, beta2=0.99)
 
 
 def rows_of(run, path, monkeypatch):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from unifeat import formats, lm, store
-from unifeat.errors import UnifeatError
+from unifeat.errors import UnifeatError, reason
 from unifeat.profiles import DOMAINS
 from unifeat.stages import Run
 
@@ -70,13 +70,9 @@ def push(folder: Path, repo_id: str, public: bool = False, api=None) -> str:
         address = api.create_repo(repo_id, private=not public, exist_ok=True)
         api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=f"{folder.resolve().name} of unifeat")
     except Exception as error:  # of huggingface_hub, of its HTTP library, of the system: all end in one sentence
-        raise UnifeatError(f"{folder} could not be pushed to {repo_id} ({_first_line(error)}); check the name, the "
+        raise UnifeatError(f"{folder} could not be pushed to {repo_id} ({reason(error)}); check the name, the "
                            "network and your login (`hf auth login`, or HF_TOKEN).") from error
     return str(address)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _seen(run: Run, name: str) -> list[str]:

@@ -177,7 +177,7 @@ class Models:
         """merge_sweep.csv: losses and accuracies of SLERP and lerp over t (0 = Lua, 1 = Stories)."""
         parents = [self._model_artefact("lua"), self._model_artefact("stories")]
         return tables.read(self._make("sweep", self._sweep, [self.profile.merge, self.profile.evaluation],
-                                 [self._corpus_artefact, *parents], (lm, merge)))
+                                      [self._corpus_artefact, *parents], (lm, merge)))
 
     def _sweep(self, folder):
         model, rows = self.model("lua"), []

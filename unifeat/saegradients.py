@@ -11,6 +11,11 @@ from unifeat.threads import spread
 WIDE = 100  # latents per active one from which sums over the active beat products with all of them, on a CPU
 
 
+def wide(width: int, k: int) -> bool:
+    """Whether an SAE has so many latents per active one that a CPU does better with the active ones alone."""
+    return width >= WIDE * k
+
+
 def batch_threshold(z: torch.Tensor, k: int) -> float:
     """The B k-th largest of the pre-activations z (B, width), at least 0.
 
@@ -32,18 +37,25 @@ def gradients(sae: Sae, x: torch.Tensor, l1: float, dead: torch.Tensor | None, a
     Returns (gradients in the order of `Sae.parameters`, fired (width,) bool, mean squared error, latents of the first
     ROWS, of a wide TopK SAE the active ones alone).
     """
-    dtype, k = lm.compute_dtype(), sae.k if k is None else k
-    low = [t.to(dtype) for t in (sae.w_enc, sae.w_dec, sae.b_enc)]
-    wide = sae.kind == "topk" and not x.is_cuda and sae.width >= WIDE * k
+    dtype, batch, k = lm.compute_dtype(), len(x), sae.k if k is None else k
+    few = sae.kind == "topk" and not x.is_cuda and wide(sae.width, k)
+    w_enc, bias, w_dec = sae.w_enc.to(dtype), sae.b_enc.to(dtype), sae.w_dec if few else sae.w_dec.to(dtype)
 
     def one(part):
         number, rows = part
-        if wide:
-            return _sparse(sae, low, rows, len(x), k, None if number else dead, aux)
-        return _dense(sae, low, rows, len(x), k, l1, None if number else dead, aux)
+        target = rows.float() * sae.scale - sae.b_dec
+        centred = target.to(dtype)
+        z = torch.addmm(bias, centred, w_enc.T)
+        if few:
+            grads, fired, rest, f = _sparse(sae, z, target, batch, k)
+        else:
+            grads, fired, rest, f = _dense(sae, z, target, centred, w_dec, batch, k, l1)
+        if number == 0 and dead is not None and len(dead) and aux:
+            _add_aux(grads, dead, z, rest, centred, w_dec, aux)
+        return grads, fired, rest.square().sum(), f
 
     parts, total = enumerate(x.split(ROWS)), None
-    for found in spread(one, parts) if wide else map(one, parts):
+    for found in spread(one, parts) if few else map(one, parts):
         if total is None:
             total, first = found[:3], found[3]
         else:
@@ -52,11 +64,8 @@ def gradients(sae: Sae, x: torch.Tensor, l1: float, dead: torch.Tensor | None, a
     return total[0], total[1], total[2] / len(x), first
 
 
-def _dense(sae: Sae, low, x, batch, k, l1, dead, aux):
-    """Gradients, fired, summed error and latents of some rows, by products with all latents."""
-    w_enc, w_dec, bias = low
-    target, centred = _centred(sae, x, w_enc.dtype)
-    z = torch.addmm(bias, centred, w_enc.T)
+def _dense(sae: Sae, z, target, centred, w_dec, batch, k, l1):
+    """Gradients, fired, error and latents of some rows from their pre-activations, by products with all latents."""
     least = batch_threshold(z, k) if sae.kind == "batchtopk" else 0.0
     if k == sae.k:  # the threshold for use is that of many batches
         sae.threshold = sae.threshold + 0.01 * (least - sae.threshold) if sae.threshold else least
@@ -67,15 +76,11 @@ def _dense(sae: Sae, low, x, batch, k, l1, dead, aux):
     dz = torch.ops.aten.threshold_backward(dz.add_(l1 / batch) if l1 else dz, f, 0)  # dz where f > 0, else 0
     d_bias = (torch.ones(1, len(dz), dtype=z.dtype, device=z.device) @ dz).float().squeeze(0)
     grads = [(dz.T @ centred).float(), d_bias, (f.T @ g).float(), g.sum(0, dtype=torch.float32) - d_bias @ sae.w_enc]
-    _add_aux(grads, dead, z, rest, centred, w_dec, aux)
-    return grads, f.amax(0) > 0, rest.square().sum(), f
+    return grads, f.amax(0) > 0, rest, f
 
 
-def _sparse(sae: Sae, low, x, batch, k, dead, aux):
-    """The same for TopK, in float32 and over the active latents alone but for the first product; latents (rows, k)."""
-    w_enc, w_dec, bias = low
-    target, centred = _centred(sae, x, w_enc.dtype)
-    z = torch.addmm(bias, centred, w_enc.T)
+def _sparse(sae: Sae, z, target, batch, k):
+    """The same for TopK, in float32 and over the active latents alone; latents (rows, k)."""
     values, at = largest(z, k)
     f = torch.relu(values).float()
     with torch.enable_grad():
@@ -87,16 +92,9 @@ def _sparse(sae: Sae, low, x, batch, k, dead, aux):
     dz = torch.where(f > 0, dz, 0)
     d_bias = torch.zeros(sae.width).index_add_(0, at.flatten(), dz.flatten())
     grads = [_summed(dz, at, target, sae.width), d_bias, _summed(f, at, g, sae.width), g.sum(0) - d_bias @ sae.w_enc]
-    _add_aux(grads, dead, z, rest, centred, w_dec, aux)
     fired = torch.zeros(sae.width, dtype=torch.bool)
     fired[at[f > 0]] = True
-    return grads, fired, rest.square().sum(), f
-
-
-def _centred(sae: Sae, x: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """s x - b_dec, in float32 and in the dtype of computation."""
-    target = x.float() * sae.scale - sae.b_dec
-    return target, target.to(dtype)
+    return grads, fired, rest, f
 
 
 def _summed(weights: torch.Tensor, at: torch.Tensor, rows: torch.Tensor, width: int) -> torch.Tensor:
@@ -112,9 +110,7 @@ def _summed(weights: torch.Tensor, at: torch.Tensor, rows: torch.Tensor, width: 
 
 def _add_aux(grads, dead, z, rest, centred, w_dec, aux):
     """Add the gradients of aux * mean_b ||rest_b + W_dec[dead]^T topk(z_b[dead])||^2 to `grads`."""
-    if dead is None or not len(dead) or not aux:
-        return
-    w = w_dec[dead]
+    w = w_dec[dead].to(z.dtype)
     f = act(z[:, dead], "topk", min(w.shape[1] // 2, len(dead)), 0.0)
     g = (((f @ w).float() + rest) * (2 * aux / len(z))).to(z.dtype)
     dz = torch.ops.aten.threshold_backward(g @ w.T, f, 0)

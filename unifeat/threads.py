@@ -1,5 +1,6 @@
 """Several long pieces of work side by side: each on its share of a CPU's cores, with one progress bar for all."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -33,10 +34,9 @@ def side_by_side(work: Callable[[object, Bar], object], names: Iterable, total: 
     they compute does not depend on how the machine shares out a step.
     total: tokens of all the work together, for the bar.
     """
-    names, threads = list(names), torch.get_num_threads()
-    workers = 1 if torch.cuda.is_available() else max(1, min(len(names), threads))
+    names = list(names)
     with (Bar(total=total, desc=description, unit="tok", unit_scale=True, mininterval=1, delay=1) as bar,
-          ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool):
+          _pool(len(names)) as pool):
         jobs = [pool.submit(work, name, bar) for name in names]
         try:
             for job in jobs:
@@ -45,18 +45,25 @@ def side_by_side(work: Callable[[object, Bar], object], names: Iterable, total: 
             bar.stop.set()
             for job in jobs:
                 job.cancel()
-            torch.set_num_threads(threads)
 
 
 def spread(work: Callable, items: Iterable) -> Iterator:
-    """work(item) of each, in order; on a CPU as many at once as torch has threads, each on its share of the cores."""
-    items, threads = list(items), torch.get_num_threads()
-    workers = min(len(items), threads)
-    if workers < 2 or torch.cuda.is_available():
+    """work(item) of each, in order; on a CPU as many at once as there are cores, on a GPU one after another."""
+    items = list(items)
+    if len(items) < 2:
         yield from map(work, items)
         return
+    with _pool(len(items)) as pool:
+        yield from pool.map(work, items)
+
+
+@contextlib.contextmanager
+def _pool(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads for `count` pieces of work, each on its share of the cores, on a GPU one; torch's are restored."""
+    threads = torch.get_num_threads()
+    workers = 1 if torch.cuda.is_available() else max(1, min(count, threads))
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
-            yield from pool.map(work, items)
+            yield pool
     finally:
         torch.set_num_threads(threads)

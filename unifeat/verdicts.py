@@ -140,8 +140,8 @@ def causal(run: Run, parent: tuple[str, int], child: tuple[str, int], count: int
     names = dict.fromkeys((parent[0], child[0]))
     config = [run.profile.probe, count, tokens]
     return tables.read(run._make(f"causal-{parent[0]}{parent[1]}-{child[0]}{child[1]}", build, config,
-                            [run._feature_artefact(name) for name in names],
-                            (lm, sae, matching, comparison, features, readout, sys.modules[__name__])))
+                                 [run._feature_artefact(name) for name in names],
+                                 (lm, sae, matching, comparison, features, readout, sys.modules[__name__])))
 
 
 class _Ablation:
