@@ -11,8 +11,8 @@ import torch
 from scipy import sparse
 
 from unifeat import lm, matching, saetraining, training
+from unifeat.flow import WORKERS
 from unifeat.profiles import DOMAINS, MODELS, Profile
-from unifeat.stages import WORKERS
 
 NOTEBOOKS = 130  # seconds that all notebooks take from a full store: kernels, figures, small tables (laptop)
 BASE_MEMORY = 1.2e9  # bytes of a kernel with torch, transformers and text

@@ -5,13 +5,14 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from unifeat import intervals, matching, rungs
+from unifeat import intervals, matching, rungs, threads
 from unifeat.comparison import Comparison
 from unifeat.profiles import MODELS
 from unifeat.stages import Run
 
 EDGES = (("base", "lua"), ("base", "stories"), ("lua", "merged"), ("stories", "merged"), ("base", "merged"))
 ARMS = ("controlled", "as_published")
+WORKERS = 4  # comparisons made at once, each with a few arrays of features x features in memory
 
 
 def seed_pairs(run: Run, arm: str) -> list[tuple[int, int]]:
@@ -34,12 +35,49 @@ def ceiling(same: list[dict], rule: str) -> np.ndarray:
     return np.mean([one[f"observed.{rule}.{side}"] for one in same for side in ("parent", "child")], axis=0)
 
 
+def prepare(run: Run) -> None:
+    """Make all that the shares and the ladder are made of ready, several pieces at a time."""
+    a, b = seed_pairs(run, "controlled")[0]
+
+    def untrained(bar):  # takes longest, so it comes first
+        rungs.random_saes(run, bar)
+        for name in MODELS:
+            rungs.random(run, (name, b))
+
+    lower = [*((rungs.rotated, (parent, a), (child, b)) for parent, child in EDGES[:4]),
+             *((rungs.neurons, parent, child) for parent, child in EDGES[:4])]
+    ready(run, [*lower, *_shares(run)], "matching, and SAE of an untrained model", untrained, run.profile.sae.tokens)
+
+
+def _shares(run: Run) -> list[tuple]:
+    """The comparisons that shares and their ceilings need, as calls."""
+    seeds = run.profile.sae.seeds
+    return [(Run.compare, (parent, i), (child, j)) for parent, child in EDGES for i in seeds for j in seeds] + [
+            (Run.compare, *pair) for name in MODELS for pair in _twins(run, name)]
+
+
+def ready(run: Run, calls: list[tuple], description: str, first=None, tokens: int = 0) -> None:
+    """Make `calls`, (function, its arguments after the run), several at a time, so that the store holds their results.
+
+    Each is taken to read the probe once. first: a call of its own, first(bar), that begins before them and tells the
+    bar of its `tokens` itself.
+    """
+    each = len(run.probe["block"])
+
+    def work(call, bar):
+        if call is first:
+            first(bar)
+        else:
+            call[0](run, *call[1:])
+            bar.update(each)
+
+    threads.side_by_side(work, [first, *calls] if first else calls, tokens + each * len(calls), description, WORKERS)
+
+
 def persistence(run: Run) -> pd.DataFrame:
     """persistence.csv: every edge, arm, side, rule and threshold, with interval, ceiling, null and excess."""
+    ready(run, _shares(run), "matching")
     frames = []
-    seeds = run.profile.sae.seeds
-    run.compare_all([((parent, a), (child, b)) for parent, child in EDGES for a in seeds for b in seeds]
-                    + [(one, two) for name in MODELS for one, two in _twins(run, name)])
     for arm, (parent, child) in [(arm, edge) for arm in ARMS for edge in EDGES]:
         pairs = [run.compare((parent, a), (child, b)) for a, b in seed_pairs(run, arm)]
         for side, owner in (("parent", parent), ("child", child)):

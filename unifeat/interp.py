@@ -169,12 +169,12 @@ def simulate(rules: list[Rule], table: np.ndarray) -> sparse.csr_matrix:
     for step in (0, 1):
         part = sparse.csr_matrix((table.shape[1], len(rules)))
         plain = np.array([j for j, rule in enumerate(rules) if len(rule.slots) == 1], dtype=int) if step else []
-        for s in range(len(table)):
+        for s, hot in enumerate(map(_one_hot, table)):
             entries = [(a, j, w) for j, rule in enumerate(rules) if len(rule.slots) > step and rule.slots[step] == s
-                       for a, w in rule.values[step].items() if a <= table[s].max()]
+                       for a, w in rule.values[step].items() if a < hot.shape[1]]
             if entries:
                 a, j, w = zip(*entries, strict=True)
-                part = part + _one_hot(table[s]) @ sparse.csr_matrix((w, (a, j)), (table[s].max() + 1, len(rules)))
+                part = part + hot @ sparse.csr_matrix((w, (a, j)), (hot.shape[1], len(rules)))
         if step:
             mask = np.zeros(len(rules))
             mask[plain] = 1

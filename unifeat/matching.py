@@ -1,12 +1,13 @@
 """Matching features across SAEs by the correlation of their activations."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
+
+from unifeat.threads import spread
 
 RULES = ("best", "mutual", "one_to_one")
 TAUS = np.round(np.linspace(0, 1, 41), 3)  # grid of the threshold curves; holds 0.8
@@ -92,9 +93,8 @@ def _correlate_sparse(a, b) -> np.ndarray:
         r /= root_b
         np.clip(r, -1, 1, out=r)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # scipy's products run outside Python's lock
-        for _ in pool.map(fill, range(0, len(out), BLOCK)):
-            pass
+    for _ in spread(fill, range(0, len(out), BLOCK), most=os.cpu_count()):  # scipy's products let other threads run
+        pass
     return out
 
 

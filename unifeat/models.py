@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from unifeat import (
     archives,
@@ -26,10 +25,12 @@ from unifeat import (
     store,
     tables,
     textfiles,
+    threads,
     training,
 )
 from unifeat.profiles import DOMAINS, Profile
 
+CHILDREN = ("lua", "stories")
 COLUMNS = ["model", "domain", "split", "tokens", "bytes", "loss_nats", "accuracy", "bits_per_byte"]
 
 
@@ -85,8 +86,14 @@ class Models:
     def _validation(self, share: float = 1.0) -> dict[str, np.ndarray]:
         return {d: self.blocks(d, tokens=int(self.profile.evaluation.tokens * share)) for d in DOMAINS}
 
+    def train_children(self) -> None:
+        """Make the two fine-tunes of the base ready, side by side."""
+        self._model_artefact("base")
+        tokens = sum(getattr(self.profile, name).tokens for name in CHILDREN)
+        threads.side_by_side(self._model_artefact, CHILDREN, tokens, f"train {', '.join(CHILDREN)}")
+
     @lru_cache  # noqa: B019 - a Run lives as long as its notebook
-    def _model_artefact(self, name: str):
+    def _model_artefact(self, name: str, bar=None):
         p = self.profile
         if name in self.given:
             return self._make(f"model-{name}", lambda folder: self._taken(name, folder),
@@ -98,16 +105,16 @@ class Models:
             return self._make("model-merged", lambda folder: self._merged(t, folder), t, parents, (lm, merge))
         config = getattr(p, name)
         parents = [] if name == "base" else [self._model_artefact("base")]
-        return self._make(f"model-{name}", lambda folder: self._train(name, config, folder),
+        return self._make(f"model-{name}", lambda folder: self._train(name, config, folder, bar),
                           [p.model if name == "base" else None, config, p.evaluation.tokens],
                           [self._corpus_artefact, *parents], (lm, training))
 
-    def _train(self, name, config, folder):
+    def _train(self, name, config, folder, bar):
         context = self.corpus.context
         model = self.model("base") if name != "base" else lm.build(self.profile.model, len(self.corpus.tokenizer),
                                                                    context)
         blocks = {d: self.corpus.blocks(d, "train") for d in config.domains}
-        log = training.train(model, blocks, config, self._validation(0.25), name, folder)
+        log = training.train(model, blocks, config, self._validation(0.25), name, folder, bar)
         lm.save(model, self.corpus.tokenizer, folder / "model")
         training.write_log(log, folder / "log.jsonl")
 
@@ -180,20 +187,23 @@ class Models:
                                       [self._corpus_artefact, *parents], (lm, merge)))
 
     def _sweep(self, folder):
-        model, rows = self.model("lua"), []
-        a, b = model.state_dict(), self.model("stories").state_dict()
-        a = {name: value.clone() for name, value in a.items()}
-        validation = self._validation(0.5)
+        a, b = (self.model(name).state_dict() for name in CHILDREN)
+        validation, rules, rows = self._validation(0.5), dict(slerp=merge.slerp, lerp=merge.lerp), {}
         values = np.linspace(0, 1, self.profile.merge.points).round(6)
-        for t in tqdm(values, desc="SLERP and lerp sweep", mininterval=1):
-            for method, rule in (("slerp", merge.slerp), ("lerp", merge.lerp)):
-                model.load_state_dict(ownmodels.between(rule, a, b, float(t)))
+
+        def work(method, bar):
+            model, rows[method] = self.model("lua"), []
+            for t in values:
+                model.load_state_dict(ownmodels.between(rules[method], a, b, float(t)))
                 for domain, blocks in validation.items():
                     found = lm.evaluate(model, blocks)
-                    rows.append(dict(method=method, t=t, domain=domain, loss_nats=found["loss_nats"],
-                                     accuracy=found["accuracy"]))
-        tables.write(folder, sorted(rows, key=lambda row: row["method"], reverse=True),
-                     ["method", "t", "domain", "loss_nats", "accuracy"])
+                    rows[method].append(dict(method=method, t=t, domain=domain, loss_nats=found["loss_nats"],
+                                             accuracy=found["accuracy"]))
+                    bar.update(blocks.size)
+
+        tokens = sum(blocks.size for blocks in validation.values())
+        threads.side_by_side(work, rules, len(rules) * len(values) * tokens, "SLERP and lerp sweep")
+        tables.write(folder, rows["slerp"] + rows["lerp"], ["method", "t", "domain", "loss_nats", "accuracy"])
 
     def picked(self) -> float:
         """The t of the merge: where both domains keep the same share of their own parent's accuracy.

@@ -66,23 +66,28 @@ def neurons(run: Run, parent: str, child: str, other: Run | None = None) -> dict
     return kept(run, f"neurons-{parent}-{child}", build, [one._model_artefact(name) for one, name in sides], rows)
 
 
-def random_saes(run: Run):
-    """Artefact of the SAE (the profile's first seed) of an untrained model, on the base's text."""
+def random_saes(run: Run, bar=None):
+    """Artefact of the SAE (the first seed) of an untrained model, on the base's text; `bar` as in `Run.saes`."""
     p = run.profile
     config = dataclasses.replace(p.sae, seeds=p.sae.seeds[:1])
     domains, weights = run.mix("base")
+    stored = True
 
     def build(folder):
-        model = run.untrained()
+        nonlocal stored
+        stored, model = False, run.untrained()
         blocks = [run.corpus.blocks(d, "train") for d in domains]
-        (one,), _ = saetraining.train(model, blocks, weights, config, "an untrained model", folder)
+        (one,), _ = saetraining.train(model, blocks, weights, config, "an untrained model", folder, bar)
         sae.save(one, folder / "sae")
         x = _activations(run, model)
         sparse.save_npz(folder / "features.npz", features.encode(one, x), compressed=False)
 
     inputs = [run._corpus_artefact, *([run._model_artefact("base")] if run.given else [])]  # for its architecture
-    return run._make("saes-random", build, [config, p.model, domains, weights, p.probe.tokens], inputs,
+    made = run._make("saes-random", build, [config, p.model, domains, weights, p.probe.tokens], inputs,
                      (lm, sae, training, saetraining, saegradients, features))
+    if stored and bar is not None:
+        bar.update(config.tokens)
+    return made
 
 
 def random(run: Run, child: tuple[str, int]) -> dict:

@@ -8,14 +8,12 @@
 """
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from tqdm import tqdm
 
 from unifeat import (
     comparison,
@@ -41,8 +39,6 @@ from unifeat.profiles import MODELS
 SAE_COLUMNS = ["model", "kind", "seed", "arm", "width", "l0", "fvu", "ce_recovered_mean", "ce_recovered_zero",
                "dead_share", "live"]
 
-WORKERS = 4  # comparisons made at once, each with a few arrays of features x features in memory
-
 
 def open_run(profile: str = "laptop", corpora_: str = "", models: str = "", hook: str = "") -> "Run":
     """A run of `profile` on `corpora_`: "" (the profile's own), a source, or a folder with four domains.
@@ -64,11 +60,15 @@ class Run(Models):
     # Sparse autoencoders --------------------------------------------------------------------------------------
 
     def train_saes(self) -> None:
-        """Make the SAEs of all models ready, several models at a time."""
+        """Make the SAEs of all models ready, and their features and metrics, several models at a time."""
         for name in MODELS:
             self._model_artefact(name)
-        p = self.profile.sae
-        threads.side_by_side(self._sae_artefact, MODELS, len(MODELS) * p.tokens, f"SAEs of {', '.join(MODELS)}")
+
+        def work(name, bar):
+            self._sae_artefact(name, bar)
+            self._sae_metrics(name)
+
+        threads.side_by_side(work, MODELS, len(MODELS) * self.profile.sae.tokens, f"SAEs of {', '.join(MODELS)}")
 
     @lru_cache  # noqa: B019
     def _sae_artefact(self, name: str, bar=None):
@@ -173,13 +173,6 @@ class Run(Models):
                               (matching, intervals, comparison, features))
         with np.load(artefact.folder / "match.npz", allow_pickle=False) as file:
             return Comparison(a, b, self.live(*a), self.live(*b), dict(file))
-
-    def compare_all(self, pairs: list[tuple]) -> None:
-        """Make the comparisons of `pairs` ready, several at a time: scipy's sparse products let threads run."""
-        with ThreadPoolExecutor(min(WORKERS, os.cpu_count() or 1)) as pool:
-            made = pool.map(lambda pair: self.compare(*pair), pairs)
-            for _ in tqdm(made, desc="matching", total=len(pairs), mininterval=1):
-                pass
 
     def _compare(self, a, b, folder):
         left, right = (self.features(*which)[:, self.live(*which)] for which in (a, b))

@@ -27,8 +27,11 @@ class Bar(tqdm):
         super().update(n)
 
 
-def side_by_side(work: Callable[[object, Bar], object], names: Iterable, total: float, description: str) -> None:
+def side_by_side(work: Callable[[object, Bar], object], names: Iterable, total: float, description: str,
+                 most: int | None = None) -> None:
     """work(name, bar) for each of `names`: on a CPU as many at once as there are cores, on a GPU one after another.
+
+    most: so many at once wherever the models are, at most a core each; for work that the CPU does.
 
     Small steps leave the second core of a pair idle a third of the time; two steps on one core each do not, and what
     they compute does not depend on how the machine shares out a step.
@@ -36,7 +39,7 @@ def side_by_side(work: Callable[[object, Bar], object], names: Iterable, total: 
     """
     names = list(names)
     with (Bar(total=total, desc=description, unit="tok", unit_scale=True, mininterval=1, delay=1) as bar,
-          _pool(len(names)) as pool):
+          _pool(len(names), most) as pool):
         jobs = [pool.submit(work, name, bar) for name in names]
         try:
             for job in jobs:
@@ -47,21 +50,22 @@ def side_by_side(work: Callable[[object, Bar], object], names: Iterable, total: 
                 job.cancel()
 
 
-def spread(work: Callable, items: Iterable) -> Iterator:
-    """work(item) of each, in order; on a CPU as many at once as there are cores, on a GPU one after another."""
+def spread(work: Callable, items: Iterable, most: int | None = None) -> Iterator:
+    """work(item) of each, in order; as many at once as with `side_by_side`."""
     items = list(items)
     if len(items) < 2:
         yield from map(work, items)
         return
-    with _pool(len(items)) as pool:
+    with _pool(len(items), most) as pool:
         yield from pool.map(work, items)
 
 
 @contextlib.contextmanager
-def _pool(count: int) -> Iterator[ThreadPoolExecutor]:
+def _pool(count: int, most: int | None = None) -> Iterator[ThreadPoolExecutor]:
     """Threads for `count` pieces of work, each on its share of the cores, on a GPU one; torch's are restored."""
     threads = torch.get_num_threads()
-    workers = 1 if torch.cuda.is_available() else max(1, min(count, threads))
+    most = most or (1 if torch.cuda.is_available() else threads)
+    workers = max(1, min(count, threads, most))
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
             yield pool

@@ -1,5 +1,6 @@
 """Figures 3 and 4: what one feature does on a stretch of text, token by token, in all four models."""
 
+import functools
 import re
 
 import numpy as np
@@ -63,8 +64,9 @@ def show(token) -> str:
     return re.sub(r"([·↵→])\1{4,}", lambda run: f"{run[1]}×{len(run[0])}", text)
 
 
-def _glyphs():
-    return font_manager.get_font(font_manager.findfont(MONO)).get_charmap()
+@functools.cache
+def _glyphs() -> frozenset:
+    return frozenset(font_manager.get_font(font_manager.findfont(MONO)).get_charmap())
 
 
 def _hex(char: str) -> str:

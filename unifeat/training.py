@@ -95,12 +95,16 @@ def batches(blocks: list[np.ndarray], order: np.ndarray, batch: int, start: int 
 
 
 def train(model, blocks: dict[str, np.ndarray], config: Training, validation: dict[str, np.ndarray],
-          name: str = "model", folder: Path | None = None) -> list[dict]:
+          name: str = "model", folder: Path | None = None, bar: tqdm | None = None) -> list[dict]:
     """Train `model` in place on `blocks` {domain: (n, context)}; returns the log, one row per measured loss.
 
     Rows: model, step, tokens, split ("train": mean since the last row, "validation"), domain, loss (nats). With
-    `folder` the state is saved there now and then, and a later call goes on from it.
+    `folder` the state is saved there now and then, and a later call goes on from it. `bar`: a progress bar to advance
+    by the tokens seen, instead of its own.
     """
+    if bar is None:
+        with tqdm(total=config.tokens, desc=f"train {name}", unit="tok", unit_scale=True, mininterval=1) as bar:
+            return train(model, blocks, config, validation, name, folder, bar)
     domains, parts = list(config.domains), [blocks[d] for d in config.domains]
     size = config.batch * parts[0].shape[1]
     steps = config.tokens // size
@@ -117,8 +121,7 @@ def train(model, blocks: dict[str, np.ndarray], config: Training, validation: di
             log.append(dict(model=name, step=step, tokens=step * size, split="validation", domain=domain,
                             loss=lm.evaluate(model, rows)["loss_nats"]))
 
-    bar = tqdm(total=steps * size, initial=start * size, desc=f"train {name}", unit="tok", unit_scale=True,
-               mininterval=1)
+    bar.update(start * size)
     for step, tokens in enumerate(batches(parts, order, config.batch, start), start):
         if step in marks:
             measure(step)
@@ -132,7 +135,7 @@ def train(model, blocks: dict[str, np.ndarray], config: Training, validation: di
         bar.update(size)
         if saved.due():
             _save(saved, model, optimizer, step + 1, log, running)
-    bar.close()
+    bar.update(config.tokens - steps * size)  # what is less than a step
     measure(steps)
     model.cpu().eval()
     return log

@@ -73,6 +73,13 @@ def shares(run: Run) -> pd.DataFrame:
     return tables.read(run._make("weights", build, run.profile.probe, inputs, modules))
 
 
+def prepare(run: Run) -> None:
+    """Make all that notebook 10 shows ready, several pieces at a time."""
+    a, b = run.profile.sae.seeds[:2]
+    flow.ready(run, [(verdicts.swap,), (shares,), *((verdicts.causal, (parent, a), (child, b))
+                                                    for parent, child in flow.EDGES[:4])], "verdicts")
+
+
 def _rows(weights: "_Weights", edge: tuple[str, str]) -> list[dict]:
     """The rows of one edge."""
     p, rows = weights.run.profile.probe, []
