@@ -36,6 +36,8 @@ from unifeat import (
     rungs,
     stages,
     store,
+    verdicts,
+    weights,
 )
 
 SMALL = {
@@ -159,7 +161,13 @@ def test_released_checkpoints_run_from_a_local_copy_in_the_hubs_layout(released,
     assert run.profile.model.d_mlp == 64 and run.corpus.context == 32 and len(run.corpus.tokenizer) == 300
     assert run.picked() == pytest.approx(0.58, abs=0.002)
     assert run.model("merged").dtype == torch.float32
+    run.train_children()  # there is nothing to train
+    flow.prepare(run)
+    weights.prepare(run)
+    made = sorted(run.root.iterdir())
     shares = flow.persistence(run)
+    assert not flow.ladder_table(run).empty and not verdicts.swap(run).empty and not weights.shares(run).empty
+    assert sorted(run.root.iterdir()) == made  # all was ready
     assert shares[["observed", "ceiling", "null"]].apply(lambda x: x.between(0, 1)).all(axis=None)
     assert set(run.logs("base", "lua")["step"]) == {0}
     facts = report.provenance(run)["models"]["merged"]

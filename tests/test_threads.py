@@ -1,3 +1,4 @@
+import io
 import time
 
 import pytest
@@ -34,6 +35,15 @@ def test_one_failure_ends_the_others_early():
     with pytest.raises(ValueError, match="no good"):
         threads.side_by_side(work, ["bad", "long", "never"], 4000, "work")
     assert len(steps) < 2000
+
+
+def test_what_was_done_before_says_nothing_of_the_rate():
+    with threads.Bar(total=100, file=io.StringIO()) as bar:
+        bar.skip(90)
+        time.sleep(0.05)
+        bar.update(5)
+        assert bar.n == 95 and bar.format_dict["initial"] == 90
+        assert (bar.format_dict["rate"] or 5 / bar.format_dict["elapsed"]) < 101
 
 
 def test_what_is_spread_comes_back_in_order_and_leaves_the_threads_as_they_were():

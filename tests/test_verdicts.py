@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from unifeat import lm, matching, plots, profiles, rungs, sae, verdictplot, verdicts, weights
+from unifeat import flow, lm, matching, plots, profiles, rungs, sae, verdictplot, verdicts, weights
 from unifeat.comparison import Comparison
 from unifeat.profiles import MODELS, Model
 
@@ -102,6 +102,23 @@ def test_share_by_hand():
     found, drawn = weights.share(parts, kept, {0: np.array([[1, 1, 1, 1], [1, 1, 1, 2], [0, 1, 1, 0]])}, 0.8)
     assert found == 0.5 and drawn.tolist() == [2 / 3, 0]
     assert np.isnan(weights.share([], kept, {0: np.ones((1, 4))}, 0.8)[0])
+
+
+def test_same_partner_by_hand(monkeypatch):
+    """Decoders and activations choose the same parent for two of the three features that reach tau; twins always do."""
+    def one(table):
+        return Comparison(("base", 0), ("lua", 1), np.arange(4), np.arange(4), table)
+
+    dictionaries = {"base": torch.eye(4), "lua": torch.eye(4)[[1, 0, 2, 3]]}
+    run = SimpleNamespace(profile=profiles.load("smoke"),
+                          sae=lambda name, seed: SimpleNamespace(w_dec=dictionaries[name]))
+    twin = one(dict(r_of_b=np.ones(4), best_of_b=np.array([1, 0, 2, 3])))
+    monkeypatch.setattr(flow, "twins", lambda run, name: [twin, twin])
+    found = verdicts.partners(run, one(dict(r_of_b=np.array([0.9, 0.9, 0.9, 0.1]), best_of_b=np.array([1, 0, 3, 3]))),
+                              0.8)
+    assert found["observed"] == pytest.approx(2 / 3) and found["ceiling"] == 1 and found["null"] < 2 / 3
+    nothing = verdicts.partners(run, one(dict(r_of_b=np.zeros(4), best_of_b=np.zeros(4, int))), 0.8)
+    assert np.isnan(nothing["observed"]) and np.isnan(nothing["null"])
 
 
 @pytest.fixture

@@ -133,7 +133,8 @@ def results(folder: Path, tau: float = 0.8) -> str:
               f"against mean ablation, dead latents at most {saes['dead_share'].max():.1%}; seed ceilings "
               f"{', '.join(f'{name} {ceilings[name]:.1%}' for name in MODELS)}."]
     if (folder / "data" / "control_frontier.csv").is_file():
-        lines += ["", "The controls (`make controls`, notebook 9), on the edge base -> lua:", "",
+        lines += ["", "The controls (`make controls`, notebook 9), on the edge base -> lua. Excess is (observed - "
+                  "null) / (ceiling - null); ceilings and nulls stand in `figures/data/control_*.csv`.", "",
                   *(f"- {sentence}" for sentence in _controls(folder / "data"))]
     return "\n".join(lines) + "\n"
 

@@ -86,7 +86,7 @@ def random_saes(run: Run, bar=None):
     made = run._make("saes-random", build, [config, p.model, domains, weights, p.probe.tokens], inputs,
                      (lm, sae, training, saetraining, saegradients, features))
     if stored and bar is not None:
-        bar.update(config.tokens)
+        bar.skip(config.tokens)
     return made
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from unifeat import lm, profiles, training
 from unifeat.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
 from unifeat.sae import TENSORS, Sae
 from unifeat.saegradients import gradients
+from unifeat.threads import Bar
 
 
 def init(config: profiles.Sae, d: int, seed: int, scale: float, center: torch.Tensor, lm_hash: str = "") -> Sae:
@@ -133,7 +133,7 @@ def stream(model, blocks: list[np.ndarray], weights, config: profiles.Sae, seed:
 
 
 def train(model, blocks: list[np.ndarray], weights, config: profiles.Sae, name: str = "model",
-          folder: Path | None = None, bar: tqdm | None = None) -> tuple[list[Sae], list[dict]]:
+          folder: Path | None = None, bar: Bar | None = None) -> tuple[list[Sae], list[dict]]:
     """Train one SAE per seed of `config` on one stream of activations of `model`.
 
     Seeds differ in initial weights and in the order in which they draw batches from each buffer.
@@ -142,7 +142,7 @@ def train(model, blocks: list[np.ndarray], weights, config: profiles.Sae, name: 
     by the tokens seen, instead of its own.
     """
     if bar is None:
-        with tqdm(total=config.tokens, desc=f"SAEs of {name}", unit="tok", unit_scale=True, mininterval=1) as bar:
+        with Bar(total=config.tokens, desc=f"SAEs of {name}", unit="tok", unit_scale=True, mininterval=1) as bar:
             return train(model, blocks, weights, config, name, folder, bar)
     saved, lm_hash = Checkpoint(folder), lm.weights_hash(model)
     generators = [torch.Generator().manual_seed(1000 + seed) for seed in config.seeds]
@@ -152,7 +152,7 @@ def train(model, blocks: list[np.ndarray], weights, config: profiles.Sae, name: 
         if not trainers:
             trainers, variance = _trainers(buffer, config, lm_hash, generators, tensors, state)
             every = max(1, trainers[0].steps // 100)
-            bar.update(trainers[0].step * config.batch)
+            bar.skip(trainers[0].step * config.batch)
         begin = [generator.get_state() for generator in generators]
         orders = [torch.randperm(len(buffer), generator=generator) for generator in generators]
         for i in range(at, len(buffer) - config.batch + 1, config.batch):

@@ -88,7 +88,7 @@ class Run(Models):
                           [self._corpus_artefact, self._model_artefact(name)],
                           (lm, sae, training, saetraining, saegradients))
         if stored and bar is not None:
-            bar.update(self.profile.sae.tokens)
+            bar.skip(self.profile.sae.tokens)
         return made
 
     def saes(self, name: str) -> list[sae.Sae]:

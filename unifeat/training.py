@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from unifeat import lm
 from unifeat.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
 from unifeat.profiles import Training
+from unifeat.threads import Bar
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -95,7 +95,7 @@ def batches(blocks: list[np.ndarray], order: np.ndarray, batch: int, start: int 
 
 
 def train(model, blocks: dict[str, np.ndarray], config: Training, validation: dict[str, np.ndarray],
-          name: str = "model", folder: Path | None = None, bar: tqdm | None = None) -> list[dict]:
+          name: str = "model", folder: Path | None = None, bar: Bar | None = None) -> list[dict]:
     """Train `model` in place on `blocks` {domain: (n, context)}; returns the log, one row per measured loss.
 
     Rows: model, step, tokens, split ("train": mean since the last row, "validation"), domain, loss (nats). With
@@ -103,7 +103,7 @@ def train(model, blocks: dict[str, np.ndarray], config: Training, validation: di
     by the tokens seen, instead of its own.
     """
     if bar is None:
-        with tqdm(total=config.tokens, desc=f"train {name}", unit="tok", unit_scale=True, mininterval=1) as bar:
+        with Bar(total=config.tokens, desc=f"train {name}", unit="tok", unit_scale=True, mininterval=1) as bar:
             return train(model, blocks, config, validation, name, folder, bar)
     domains, parts = list(config.domains), [blocks[d] for d in config.domains]
     size = config.batch * parts[0].shape[1]
@@ -121,7 +121,7 @@ def train(model, blocks: dict[str, np.ndarray], config: Training, validation: di
             log.append(dict(model=name, step=step, tokens=step * size, split="validation", domain=domain,
                             loss=lm.evaluate(model, rows)["loss_nats"]))
 
-    bar.update(start * size)
+    bar.skip(start * size)
     for step, tokens in enumerate(batches(parts, order, config.batch, start), start):
         if step in marks:
             measure(step)

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from scipy.stats import spearmanr
 
-from unifeat import comparison, features, lm, matching, readout, sae, tables
+from unifeat import comparison, features, flow, lm, matching, readout, sae, tables
 from unifeat.comparison import Comparison
 from unifeat.profiles import MODELS
 from unifeat.stages import Run
@@ -101,16 +101,26 @@ def agreement(found: pd.DataFrame, tau: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def partners_agree(run: Run, one: Comparison, tau: float) -> float:
-    """Share of the child's features with r >= tau whose best match by activation is also the best by decoder cosine.
+def partners(run: Run, one: Comparison, tau: float) -> dict[str, float]:
+    """How often activations and decoders choose the same partner, of the child's features with a best match at tau.
 
-    Both looked up among the parent's live features.
+    observed: share of these features whose best match by activation is also the best by decoder cosine, both looked
+    up among the parent's live features; ceiling: the same between each two SAEs of the child's model; null: with the
+    decoder's choice of another of these features. NaN where no feature reaches tau.
     """
+    observed, null = _same_partner(run, one, tau)
+    return dict(observed=observed, ceiling=np.mean([_same_partner(run, twin, tau)[0]
+                                                    for twin in flow.twins(run, one.b[0])]), null=null)
+
+
+def _same_partner(run, one, tau) -> tuple[float, float]:
     a, b = (torch.nn.functional.normalize(run.sae(*which).w_dec[live], dim=1)
             for which, live in ((one.a, one.live_a), (one.b, one.live_b)))
     kept = one.table["r_of_b"] >= tau
     best = (b[kept] @ a.T).argmax(1).numpy()
-    return float((best == one.table["best_of_b"][kept]).mean()) if kept.any() else np.nan
+    others = best[np.random.default_rng(run.profile.probe.seed).permutation(len(best))]
+    same = [choice == one.table["best_of_b"][kept] for choice in (best, others)]
+    return tuple(float(each.mean()) if kept.any() else np.nan for each in same)
 
 
 def causal(run: Run, parent: tuple[str, int], child: tuple[str, int], count: int = 120, tokens: int = 32,
