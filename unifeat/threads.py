@@ -36,11 +36,10 @@ def side_by_side(work: Callable[[object, Bar], object], names: Iterable, total: 
                  most: int | None = None) -> None:
     """work(name, bar) for each of `names`: on a CPU as many at once as there are cores, on a GPU one after another.
 
-    most: so many at once wherever the models are, at most a core each; for work that the CPU does.
-
     Small steps leave the second core of a pair idle a third of the time; two steps on one core each do not, and what
     they compute does not depend on how the machine shares out a step.
-    total: tokens of all the work together, for the bar.
+    total: tokens of all the work together, for the bar; most: so many at once and at most a core each, wherever the
+    models are (for work that the CPU does).
     """
     names = list(names)
     with (Bar(total=total, desc=description, unit="tok", unit_scale=True, mininterval=1, delay=1) as bar,
