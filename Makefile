@@ -98,7 +98,7 @@ verify: env ## Read every byte of the store of results and name what is damaged 
 gc: env ## List what no recent run asked the store for; APPLY=1 removes it | 1 s |
 	@"$(BIN)/python" -m unifeat gc $(if $(filter 1,$(APPLY)),--apply)
 
-test: lint unit ## All that CI checks: style, tests, the figures and notebooks in small | 11 min | 300 MB
+test: lint unit ## All that CI checks: style, tests, the figures and notebooks in small | 8 min | 300 MB
 	@$(MAKE) --no-print-directory figures PROFILE=smoke CORPORA= FROM= MODELS= HOOK=
 	@$(MAKE) --no-print-directory controls PROFILE=smoke CORPORA= MODELS= HOOK=
 	@$(SUMS) > build/smoke.sums
@@ -110,13 +110,13 @@ SUMS := find figures/smoke -type f -exec cksum {} + | sort
 lint: env ## Style of code and notebooks | 1 s |
 	@"$(BIN)/ruff" check .
 
-unit: env ## Unit tests and doctests | 4 min |
+unit: env ## Unit tests and doctests | 3 min |
 	@"$(BIN)/python" -m pytest -q --doctest-modules -n 2 --dist loadfile
 
 soak: env ## Kill the smoke run 20 times, finish it, compare every byte | 30 min | 300 MB
 	@"$(BIN)/python" -m pytest -q -m soak tests/faults/test_soak.py
 
-nbval: env ## Every notebook executed and checked by nbval, small | 3 min |
+nbval: env ## Every notebook executed and checked by nbval, small | 2 min |
 	@UNIFEAT_PROFILE=smoke UNIFEAT_CORPORA= UNIFEAT_MODELS= UNIFEAT_HOOK= "$(BIN)/python" -m pytest -q --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout 600 notebooks
 

@@ -14,7 +14,7 @@ from unifeat import lm, matching, saetraining, training
 from unifeat.flow import WORKERS
 from unifeat.profiles import DOMAINS, MODELS, Profile
 
-NOTEBOOKS = 130  # seconds that all notebooks take from a full store: kernels, figures, small tables (laptop)
+NOTEBOOKS = 80  # seconds that all notebooks take from a full store: kernels, figures, small tables (laptop)
 BASE_MEMORY = 1.2e9  # bytes of a kernel with torch, transformers and text
 
 
