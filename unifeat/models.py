@@ -45,10 +45,19 @@ class Models:
     seconds: dict = field(default_factory=dict, repr=False)  # what each stage asked for so far cost when it was made
     given: dict = field(default_factory=dict)  # folders of the models that are not trained here, by role
 
-    def _make(self, stage, build, config=None, inputs=(), modules=()):
-        modules = (*modules, attention) if lm in modules else modules
-        made = store.make(self.root, stage, build, config=config, inputs=inputs, code=store.code_version(*modules))
+    def _make(self, stage, build, config=None, inputs=(), modules=(), bar=None, tokens=0):
+        """A stage's artefact; bar: a progress bar that `build` advances by `tokens`, and that skips what is stored."""
+        modules, stored = (*modules, attention) if lm in modules else modules, True
+
+        def built(folder):
+            nonlocal stored
+            stored = False
+            build(folder)
+
+        made = store.make(self.root, stage, built, config=config, inputs=inputs, code=store.code_version(*modules))
         self.seconds[stage] = made.seconds
+        if stored and bar is not None:
+            bar.skip(tokens)
         return made
 
     @property
@@ -107,7 +116,7 @@ class Models:
         parents = [] if name == "base" else [self._model_artefact("base")]
         return self._make(f"model-{name}", lambda folder: self._train(name, config, folder, bar),
                           [p.model if name == "base" else None, config, p.evaluation.tokens],
-                          [self._corpus_artefact, *parents], (lm, training))
+                          [self._corpus_artefact, *parents], (lm, training), bar, config.tokens)
 
     def _train(self, name, config, folder, bar):
         context = self.corpus.context

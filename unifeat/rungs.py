@@ -71,11 +71,9 @@ def random_saes(run: Run, bar=None):
     p = run.profile
     config = dataclasses.replace(p.sae, seeds=p.sae.seeds[:1])
     domains, weights = run.mix("base")
-    stored = True
 
     def build(folder):
-        nonlocal stored
-        stored, model = False, run.untrained()
+        model = run.untrained()
         blocks = [run.corpus.blocks(d, "train") for d in domains]
         (one,), _ = saetraining.train(model, blocks, weights, config, "an untrained model", folder, bar)
         sae.save(one, folder / "sae")
@@ -83,11 +81,8 @@ def random_saes(run: Run, bar=None):
         sparse.save_npz(folder / "features.npz", features.encode(one, x), compressed=False)
 
     inputs = [run._corpus_artefact, *([run._model_artefact("base")] if run.given else [])]  # for its architecture
-    made = run._make("saes-random", build, [config, p.model, domains, weights, p.probe.tokens], inputs,
-                     (lm, sae, training, saetraining, saegradients, features))
-    if stored and bar is not None:
-        bar.skip(config.tokens)
-    return made
+    return run._make("saes-random", build, [config, p.model, domains, weights, p.probe.tokens], inputs,
+                     (lm, sae, training, saetraining, saegradients, features), bar, config.tokens)
 
 
 def random(run: Run, child: tuple[str, int]) -> dict:

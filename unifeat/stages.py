@@ -73,23 +73,17 @@ class Run(Models):
     @lru_cache  # noqa: B019
     def _sae_artefact(self, name: str, bar=None):
         domains, weights = self.mix(name)
-        stored = True
 
         def build(folder):
-            nonlocal stored
-            stored = False
             blocks = [self.corpus.blocks(d, "train") for d in domains]
             trained, log = saetraining.train(self.model(name), blocks, weights, self.profile.sae, name, folder, bar)
             for one in trained:
                 sae.save(one, folder / f"seed{one.seed}")
             training.write_log(log, folder / "log.jsonl")
 
-        made = self._make(f"saes-{name}", build, [self.profile.sae, domains, weights],
+        return self._make(f"saes-{name}", build, [self.profile.sae, domains, weights],
                           [self._corpus_artefact, self._model_artefact(name)],
-                          (lm, sae, training, saetraining, saegradients))
-        if stored and bar is not None:
-            bar.skip(self.profile.sae.tokens)
-        return made
+                          (lm, sae, training, saetraining, saegradients), bar, self.profile.sae.tokens)
 
     def saes(self, name: str) -> list[sae.Sae]:
         """The SAEs of a model, one per seed."""
