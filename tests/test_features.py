@@ -1,22 +1,27 @@
+import dataclasses
+
 import numpy as np
+import pytest
 import torch
 from scipy import sparse
 
-from unifeat import features, lm, profiles, saetraining
+from unifeat import features, lm, profiles, sae, saetraining
 
 
-def test_sparse_encoding_equals_dense_and_masks_special_tokens(monkeypatch):
+@pytest.mark.parametrize("kind", sae.KINDS)
+def test_sparse_encoding_equals_dense_and_masks_special_tokens(monkeypatch, kind):
     monkeypatch.setattr(features, "ROWS", 7)
     smoke = profiles.load("smoke")
     model = lm.build(smoke.model, 300, 32)
     blocks = np.random.default_rng(0).integers(0, 4, (5, 32))
     x = features.probe_activations(model, blocks, batch=2)
     assert len(x) == (blocks > 0).sum()
-    one = saetraining.init(smoke.sae, 128, 0, 1.0, torch.zeros(128))
+    one = saetraining.init(dataclasses.replace(smoke.sae, kind=kind), 128, 0, 1.0, torch.zeros(128))
     f = features.encode(one, x)
     dense = torch.cat([one.encode(part) for part in x.split(7)]).numpy()
     assert (f.toarray() == dense).all() and f.has_sorted_indices
-    assert (features.fires(f) == (dense > 0).sum(0)).all()
+    assert (features.fires(f) == (dense > 0).sum(0)).all() and f.nnz == (dense > 0).sum()
+    assert features.encode(one, x[:0]).shape == (0, one.width)
 
 
 def test_top_tokens_by_numpy():

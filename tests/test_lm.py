@@ -1,5 +1,7 @@
 import dataclasses
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -29,6 +31,32 @@ def folder(model, tmp_path_factory):
 
 def rows(n=3, seed=0):
     return np.random.default_rng(seed).integers(1, 260, (n, 32))
+
+
+FIRST_USES = """
+import sys
+from threading import Thread
+from unifeat import corpora, lm
+found = []
+
+def use(call):
+    try:
+        call()
+    except Exception as error:
+        found.append(type(error).__name__)
+
+calls = [lambda: corpora.load(sys.argv[1]), *4 * [lambda: lm.load(sys.argv[1])]]
+threads = [Thread(target=use, args=(call,)) for call in calls]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(*found)
+"""
+
+
+def test_threads_may_be_the_first_to_use_transformers(folder):
+    # a run that goes on after a kill finds its models stored, and several threads load them at once; in a new process
+    ran = subprocess.run([sys.executable, "-c", FIRST_USES, folder], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["CorpusError"]  # there are no corpora in that folder
 
 
 def test_seed_decides_the_weights(model):

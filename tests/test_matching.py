@@ -29,6 +29,14 @@ def test_streaming_pearson_equals_numpy_on_ragged_batches(rows, dense):
     np.testing.assert_allclose(correlate(x, y, rows=rows), reference(a, b), atol=1e-12)
 
 
+def test_with_and_without_mkl_the_sums_are_the_same(monkeypatch):
+    a, b = activations(3000, 150), activations(3000, 70, seed=1)
+    kept = [correlate(a, b), correlate(a, sparse.csr_matrix((3000, 3)))]
+    monkeypatch.setattr(matching.torch.backends.mkl, "is_available", lambda: False)
+    for r, again in zip(kept, (correlate(a, b), correlate(a, sparse.csr_matrix((3000, 3)))), strict=True):
+        np.testing.assert_allclose(again, r, atol=1e-14)
+
+
 @settings(deadline=None)
 @given(st.integers(2, 30), st.integers(1, 5), st.integers(1, 5), st.integers(0, 1000))
 def test_pearson_is_symmetric_bounded_and_blind_to_scale(tokens, n, m, seed):

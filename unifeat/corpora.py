@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unifeat import bpe
+from unifeat import bpe, late
 from unifeat.bpe import EOS
 from unifeat.duplicates import distinct
 from unifeat.profiles import DOMAINS
@@ -115,12 +115,14 @@ def load(folder: Path) -> Corpus:
     Raises:
         CorpusError: a file is missing or unreadable.
     """
-    from transformers import PreTrainedTokenizerFast
+    with late.LOCK:
+        from transformers import PreTrainedTokenizerFast
 
     folder = Path(folder)
     try:
         facts = json.loads((folder / "corpora.json").read_text(encoding="utf-8"))
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
+        with late.LOCK:
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
         corpus = Corpus(folder, tokenizer, facts["rows"], facts["context"], bpe.token_bytes(tokenizer))
         for domain in DOMAINS:
             for split in SPLITS:

@@ -5,7 +5,7 @@ import torch
 from scipy import sparse
 
 from unifeat import lm
-from unifeat.sae import ROWS, Sae
+from unifeat.sae import ROWS, Sae, largest
 
 
 @torch.inference_mode()
@@ -18,14 +18,23 @@ def probe_activations(model, blocks: np.ndarray, hook: str = lm.HOOK, batch: int
 
 def encode(sae: Sae, x: torch.Tensor) -> sparse.csr_matrix:
     """Latents of the activations x (tokens, d) as CSR (tokens, width), float32, only what fires stored."""
-    parts = []
-    for rows in x.split(ROWS):
-        f = sae.encode(rows).cpu()
-        at = f.nonzero(as_tuple=True)
-        pointers = torch.cat([torch.zeros(1, dtype=torch.long), torch.bincount(at[0], minlength=len(f)).cumsum(0)])
-        parts.append(sparse.csr_matrix((f[at].numpy(), at[1].numpy().astype(np.int32),
-                                        pointers.numpy().astype(np.int32)), shape=f.shape))
-    return sparse.vstack(parts, format="csr")
+    return sparse.vstack([_fired(sae, rows) for rows in x.split(ROWS)], format="csr")
+
+
+def _fired(sae: Sae, x: torch.Tensor) -> sparse.csr_matrix:
+    if sae.kind == "topk":  # to look for them among all latents would take longer than all the rest
+        values, at = (part.cpu() for part in largest(sae.before(x), sae.k))
+        starts = np.arange(0, at.numel() + 1, sae.k, dtype=np.int32)
+        f = sparse.csr_matrix((torch.relu(values).float().numpy().ravel(), at.numpy().astype(np.int32).ravel(), starts),
+                              shape=(len(x), sae.width))
+        f.eliminate_zeros()
+        f.sort_indices()
+        return f
+    f = sae.encode(x).cpu()
+    at = f.nonzero(as_tuple=True)
+    starts = torch.cat([torch.zeros(1, dtype=torch.long), torch.bincount(at[0], minlength=len(f)).cumsum(0)])
+    return sparse.csr_matrix((f[at].numpy(), at[1].numpy().astype(np.int32), starts.numpy().astype(np.int32)),
+                             shape=f.shape)
 
 
 def fires(f: sparse.csr_matrix) -> np.ndarray:

@@ -4,13 +4,13 @@ import contextlib
 import hashlib
 import math
 import re
-import threading
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from unifeat import attention as causal
+from unifeat import late
 from unifeat.errors import UnifeatError, reason
 from unifeat.profiles import Model
 
@@ -18,8 +18,6 @@ CHUNK = 1024  # rows of logits held at once
 HOOK = "blocks.0.mlp.hook_post"  # TransformerLens's name of the activation inside the first MLP
 HOOKS = {"mlp.hook_post": "the input of the MLP's last projection", "hook_mlp_out": "the MLP's output",
          "hook_resid_post": "the block's output"}
-
-_LOADING = threading.Lock()  # transformers swaps global functions while it loads
 
 
 class ModelError(UnifeatError):
@@ -49,9 +47,9 @@ def autocast() -> contextlib.AbstractContextManager:
 
 def build(config: Model, vocab: int, context: int):
     """A randomly initialised MistralForCausalLM; the same seed gives the same weights."""
-    from transformers import MistralConfig, MistralForCausalLM
+    with late.LOCK, torch.random.fork_rng():
+        from transformers import MistralConfig, MistralForCausalLM
 
-    with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         return MistralForCausalLM(MistralConfig(
             vocab_size=vocab, hidden_size=config.d_model, intermediate_size=config.d_mlp,
@@ -81,20 +79,21 @@ def load(folder: str | Path):
         ModelError: no such folder, missing or unreadable weights, weights of another shape or not finite, or an
             architecture without an MLP to hook.
     """
-    from transformers import AutoModelForCausalLM
-
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} holds no model (config.json is missing); give a folder in Hugging Face layout.")
-    _quiet()
-    try:
-        with _LOADING:
+    with late.LOCK:
+        from transformers import AutoModelForCausalLM
+
+        kernel = attention()
+        _quiet()
+        try:
             model, info = AutoModelForCausalLM.from_pretrained(
                 folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, dtype=torch.float32,
-                attn_implementation=attention(), output_loading_info=True)
-    except Exception as error:
-        raise ModelError(f"The model in {folder} cannot be loaded ({reason(error)}); save it again with "
-                         "save_pretrained, weights as safetensors.") from error
+                attn_implementation=kernel, output_loading_info=True)
+        except Exception as error:
+            raise ModelError(f"The model in {folder} cannot be loaded ({reason(error)}); save it again with "
+                             "save_pretrained, weights as safetensors.") from error
     if absent := sorted(info["missing_keys"]) + sorted(str(item) for item in info["mismatched_keys"]):
         raise ModelError(f"The model in {folder} lacks the tensor {absent[0]}; its weights file is incomplete.")
     for name, value in model.state_dict().items():

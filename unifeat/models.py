@@ -163,7 +163,7 @@ class Models:
 
     def losses(self, *names: str) -> pd.DataFrame:
         """models.csv rows for the given models ("ngram" is the Kneser-Ney baseline on the base's training text)."""
-        return pd.concat([tables.read(self._losses(name)) for name in names], ignore_index=True)
+        return pd.concat(map(tables.read, threads.spread(self._losses, names)), ignore_index=True)
 
     def _losses(self, name):
         p = self.profile

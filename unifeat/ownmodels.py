@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from unifeat import lm, merge, owntokens, store
+from unifeat import late, lm, merge, owntokens, store
 from unifeat.errors import reason
 from unifeat.owntokens import ModelsError
 from unifeat.profiles import MODELS, Profile
@@ -225,9 +225,9 @@ def take(source: Path, tokens, folder: Path):
 
 def untrained(folder: Path, seed: int):
     """A model of the architecture and sizes of the one in `folder`, with random weights."""
-    from transformers import AutoModelForCausalLM
+    with late.LOCK, torch.random.fork_rng():
+        from transformers import AutoModelForCausalLM
 
-    with torch.random.fork_rng():
         torch.manual_seed(seed)
         return AutoModelForCausalLM.from_config(_config(folder), attn_implementation=lm.attention()).eval()
 

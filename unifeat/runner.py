@@ -95,10 +95,9 @@ def run_notebooks(paths: Sequence[Path], output: Path, parameters: dict, report:
     logging.getLogger("asyncio").setLevel("CRITICAL")  # of what an interrupt leaves behind of talks with the kernel
     logger.setLevel("CRITICAL")  # it announces paths and repeats errors, which are reported here in one line
     output.mkdir(parents=True, exist_ok=True)
-    progress, outcomes, list_ = Progress(sys.stderr), [], output.resolve() / ".saved"
+    progress, outcomes = Progress(sys.stderr), []
     if progress.terminal:
         os.environ.setdefault("TQDM_NCOLS", str(min(100, shutil.get_terminal_size().columns - 1)))
-    os.environ["UNIFEAT_SAVED"] = str(list_)
     os.environ.setdefault("PYTHONWARNINGS", NO_WIDGETS)
     for path in paths:
         key, record = records.notebook(path, state), output / f".{path.stem}.json"
@@ -107,7 +106,9 @@ def run_notebooks(paths: Sequence[Path], output: Path, parameters: dict, report:
             outcomes.append(Outcome(path.stem, 0.0, known, ran=False))
             report(outcomes[-1])
             continue
+        list_ = output.resolve() / f".{path.stem}.saved"  # each its own: figures and controls may run at once
         list_.write_text("")
+        os.environ["UNIFEAT_SAVED"] = str(list_)
         progress.clear(f"{path.stem} ...")
         began = time.perf_counter()
         try:

@@ -55,20 +55,23 @@ class Sae:
     @torch.inference_mode()
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Activations (tokens, d) -> latents (tokens, width), float32."""
-        parts = [self.latents(x[i:i + ROWS])[0] for i in range(0, len(x), ROWS)]
-        return torch.cat(parts).float() if parts else x.new_zeros(0, self.width)
+        parts = [self.latents(x[i:i + ROWS]) for i in range(0, len(x), ROWS)]
+        return torch.cat(parts).float() if parts else x.new_zeros(0, self.width, dtype=torch.float32)
 
     @torch.inference_mode()
     def decode(self, f: torch.Tensor) -> torch.Tensor:
         """Latents (tokens, width) -> reconstructed activations (tokens, d)."""
         return (f.to(self.w_dec.dtype) @ self.w_dec + self.b_dec) / self.scale
 
-    def latents(self, x: torch.Tensor):
-        """Latents of at most a few thousand activations, in the dtype of computation, and the centred input."""
+    def latents(self, x: torch.Tensor) -> torch.Tensor:
+        """Latents of at most a few thousand activations, in the dtype of computation."""
+        return act(self.before(x), self.kind, self.k, self.threshold)
+
+    def before(self, x: torch.Tensor) -> torch.Tensor:
+        """Pre-activations z (tokens, width) of at most a few thousand activations, in the dtype of computation."""
         dtype = lm.compute_dtype()
         centred = (x.float() * self.scale - self.b_dec).to(dtype)
-        z = torch.addmm(self.b_enc.to(dtype), centred, self.w_enc.to(dtype).T)
-        return act(z, self.kind, self.k, self.threshold), centred
+        return torch.addmm(self.b_enc.to(dtype), centred, self.w_enc.to(dtype).T)
 
     def parameters(self) -> list[torch.Tensor]:
         """The four trained tensors."""
