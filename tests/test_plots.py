@@ -200,7 +200,7 @@ def verdict_frames():
         found[edge] = pd.DataFrame(dict(r=r) | {name: r * rng.uniform(0.5, 1, 300) for name in weights.VERDICTS})
         causal[edge] = pd.DataFrame(dict(r=r[:60], agreement=r[:60] ** 2, random=rng.normal(0, 0.05, 60)))
         rows += [dict(edge=" → ".join(edge), features=group, matched_by=by, verdict=verdict, observed=0.4, ci_low=0.37,
-                      ci_high=0.43, ceiling=0.75, null=0.36 if group == "all" else 0.0)
+                      ci_high=0.43, ceiling=0.75, null=0.36 if group == "all" else 0.0, share=0.6, excess=0.53)
                  for group in weights.FEATURES for by, verdict in weights.ROWS]
     return found, causal, pd.DataFrame(rows)
 
@@ -211,7 +211,8 @@ FIGURES = {
     "domain_matrix": lambda: plots.domain_matrix(models_frame(), note=NOTE),
     "fig5_merge_sweep": lambda: plots.merge_sweep(sweep_frame(), models_frame(), picked=0.47, note=NOTE),
     "fig1_design": lambda: plots.design(summary(), note=NOTE),
-    "fig2_flow": lambda: plots.flow(flow_frame(), persistence_frame(), curve_frame(), note=NOTE),
+    "fig2_flow": lambda: plots.flow(flow_frame(), persistence_frame(), curve_frame(), verdict_frames()[2],
+                                    note=NOTE),
     "ladder": lambda: plots.ladder(ladder_frame(), note=NOTE),
     "fig3_universal": lambda: plots.token_heatmap(cases(), note=NOTE),
     "sae_card": lambda: plots.sae_card(saes_frame(), density_frame(), history_frame(), note=NOTE),
@@ -332,8 +333,14 @@ def test_the_flow_prints_counts_shares_ceiling_and_null(figures):
         assert expected in text, expected
 
 
+def test_the_flow_has_columns_for_features_beyond_one_neuron_where_they_are_given(figures):
+    extra = ("not one neuron", "40.0 % [37.0, 43.0]", "53.0 %", "(60 %, 60 %, 60 %, 60 % of the child's features)")
+    without = texts(plots.flow(flow_frame(), persistence_frame(), curve_frame()))
+    assert all(one in " ".join(texts(figures["fig2_flow"]).split()) and one not in without for one in extra)
+
+
 def test_the_flow_of_nothing_is_a_figure():
-    empty = plots.flow(flow_frame()[:0], persistence_frame()[:0], curve_frame()[:0])
+    empty = plots.flow(flow_frame()[:0], persistence_frame()[:0], curve_frame()[:0], verdict_frames()[2][:0])
     assert "no live features" in texts(empty) and "nan" not in texts(empty).lower()
     zero = flow_frame().assign(features=0, share=np.nan)
     holes = ["observed", "ci_low", "ci_high", "ceiling", "null"]

@@ -1,13 +1,12 @@
 """The two explainers of a run: `lexical`, offline, and `llm`, a language model behind an endpoint."""
 
 import os
-from functools import partial
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from unifeat import bpe, explanations, interp, llm, prompts, threads
+from unifeat import bpe, explanations, interp, llm, prompts
 from unifeat.explanations import WINDOW
 from unifeat.profiles import MODELS
 from unifeat.stages import Run
@@ -28,8 +27,7 @@ def explained(run: Run, explainer: str = "lexical") -> dict[str, pd.DataFrame]:
     explainer = os.environ.get("EXPLAINER") or explainer
     if explainer not in ("lexical", "llm"):
         raise llm.LlmError(f"There is no explainer {explainer!r}; EXPLAINER is lexical or llm.")
-    names = ("lua", "base", "neurons", "random")
-    frames = dict(zip(names, threads.spread(partial(explanations.lexical, run), names), strict=True))
+    frames = {name: explanations.lexical(run, name) for name in ("lua", "base", "neurons", "random")}
     return frames if explainer == "lexical" else asked(run, frames, llm.settings())
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from unifeat import bpe, digits, explanations, features, interp, paths, readout, store, threads
+from unifeat import bpe, digits, explanations, features, interp, paths, readout, store
 from unifeat.errors import UnifeatError
 from unifeat.profiles import DOMAINS, MODELS
 from unifeat.stages import Run
@@ -101,8 +101,8 @@ def _collect(run: Run) -> dict:
     ids = {name: _shown(run, name) for name in MODELS}
     matches = {name: _matches(run, name, seeds) for name in MODELS}
     domain_tokens = np.bincount(probe["domain"], minlength=len(DOMAINS))
-
-    def shown(name):
+    models = {}
+    for name in MODELS:
         promoted, suppressed = _effects(run, name, ids[name])
         lexical = explanations.lexical(run, name).set_index("feature")
         rows = [_row(j, name, columns, peaks, matches[name], probe, at, domain_tokens) for j in ids[name]]
@@ -110,9 +110,7 @@ def _collect(run: Run) -> dict:
             words = lexical.loc[row["id"]]
             row |= dict(up=up, down=down, told=[["lexical", words["explanation"], _number(words["simulation"]),
                                                  _number(words["detection"])]])
-        return dict(seed=seeds[name], live=len(run.live(name, seeds[name])), features=rows)
-
-    models = dict(zip(MODELS, threads.spread(shown, MODELS), strict=True))
+        models[name] = dict(seed=seeds[name], live=len(run.live(name, seeds[name])), features=rows)
     texts = [_visible(bpe.token_text(run.corpus.tokenizer, i)) for i in range(len(run.corpus.tokenizer))]
     block_domain = np.zeros(len(probe["blocks"]), dtype=int)
     block_domain[probe["block"]] = probe["domain"]

@@ -35,8 +35,8 @@ def ceiling(same: list[dict], rule: str) -> np.ndarray:
     return np.mean([one[f"observed.{rule}.{side}"] for one in same for side in ("parent", "child")], axis=0)
 
 
-def prepare(run: Run) -> None:
-    """Make all that the shares and the ladder are made of ready, several pieces at a time."""
+def prepare(run: Run, *more: tuple) -> None:
+    """Make all that the shares and the ladder are made of ready, and the calls `more`, several pieces at a time."""
     a, b = seed_pairs(run, "controlled")[0]
 
     def untrained(bar):  # takes longest, so it comes first
@@ -46,7 +46,8 @@ def prepare(run: Run) -> None:
 
     lower = [*((rungs.rotated, (parent, a), (child, b)) for parent, child in EDGES[:4]),
              *((rungs.neurons, parent, child) for parent, child in EDGES[:4])]
-    ready(run, [*lower, *_shares(run)], "matching, and SAE of an untrained model", untrained, run.profile.sae.tokens)
+    ready(run, [*lower, *_shares(run), *more], "matching, and SAE of an untrained model", untrained,
+          run.profile.sae.tokens)
 
 
 def _shares(run: Run) -> list[tuple]:

@@ -1,5 +1,7 @@
 """Figure 2: the flow of features from base to children to merge, with its ceiling, null and thresholds."""
 
+from textwrap import fill
+
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
@@ -28,15 +30,15 @@ BAR = 0.065  # half the width of a bar
 PARTS = ("lua only", "both", "stories only")
 LEGEND = (
     "Flow: percentages of the child's live features, or of the parent's where features disappear; the white "
-    "dashes stand where\nthe persisting part would end at the seed ceiling, that is between two SAEs of one "
+    "dashes stand where the persisting part would end at the seed ceiling, that is between two SAEs of one "
     "model. Excess = (observed − null) / (ceiling − null)."
 )
 FATES, ORIGINS = (*PARTS, "neither"), (*PARTS, "new")
 
 
 @styled
-def flow(flow: pd.DataFrame, persistence: pd.DataFrame, curve: pd.DataFrame, arm: str = "independent",
-         rule: str = "one_to_one", tau: float = 0.8, note: str = ""):
+def flow(flow: pd.DataFrame, persistence: pd.DataFrame, curve: pd.DataFrame, beyond: pd.DataFrame | None = None,
+         arm: str = "independent", rule: str = "one_to_one", tau: float = 0.8, note: str = ""):
     """Figure 2: which features persist, emerge and disappear, beside seed ceiling, null and every threshold.
 
     flow: frame source, target, kind, features, share. Edges base -> lua | stories -> merged with kind persist
@@ -45,17 +47,18 @@ def flow(flow: pd.DataFrame, persistence: pd.DataFrame, curve: pd.DataFrame, arm
     origin; rows with source "base" and target "both" | "lua only" | "stories only" | "neither" (optional)
     split the base's by fate. persistence: persistence.csv. curve: parent, child, side, rule, tau, observed,
     ci_low, ci_high, ceiling, null at many tau. Both are narrowed to `arm` and `rule`; flow is drawn as given.
+    beyond: weights.csv, for the child's features that are not one neuron.
     """
     chosen = _select(persistence, arm=arm, rule=rule)
     chosen = chosen[np.isclose(chosen["tau"].astype(float), tau)]
-    fig = picture(5.25, note)
-    top, bottom = fig.subfigures(2, 1, height_ratios=(3.6, 1.2))
+    fig = picture(5.4, note)
+    top, bottom = fig.subfigures(2, 1, height_ratios=(3.6, 1.35))
     left, right = top.subfigures(1, 2, width_ratios=(1.9, 1))
     ax = left.subplots()
     ax.set_title(f"Live features: r ≥ {tau:g}, {RULES.get(rule, rule)}, {arm} SAE initialization", fontsize=7)
     _alluvial(ax, _tally(_select(flow, arm=arm, rule=rule)), _select(chosen, side="child"))
     _curves(right, _select(curve, arm=arm, rule=rule, side="child"), tau)
-    _edge_table(bottom.subplots(), chosen)
+    _edge_table(bottom.subplots(), chosen, _matched(beyond), tau)
     return fig
 
 
@@ -247,20 +250,37 @@ def _curves(panel, curve: pd.DataFrame, tau: float):
                  fontsize=6, handlelength=1.5, columnspacing=0.8, handletextpad=0.4)
 
 
-def _edge_table(ax, rows: pd.DataFrame):
-    """Per edge and side: observed share with its interval, ceiling, null and excess."""
+def _matched(weights: pd.DataFrame | None) -> pd.DataFrame | None:
+    """The rows of weights.csv on matches by r of features that are not one neuron, as rows of persistence.csv."""
+    if weights is None:
+        return None
+    rows = _select(weights, features="beyond one neuron", matched_by="r", verdict="r")
+    ends = [edge.split(" → ") for edge in rows["edge"]]
+    return rows.assign(parent=[parent for parent, _ in ends], child=[child for _, child in ends])
+
+
+def _edge_table(ax, rows: pd.DataFrame, beyond: pd.DataFrame | None, tau: float):
+    """Per edge and side: observed share with its interval, ceiling, null and excess; `beyond` a third time."""
     ax.axis("off")
-    ax.set(xlim=(0, 1), ylim=(7.7, -0.2))
-    columns = (0.155, 0.375, 0.44, 0.515)
-    for shift, side, head in ((0.0, "child", "of the child's features: have a parent"),
-                              (0.475, "parent", "of the parent's features: survive")):
-        ax.text(columns[0] + shift, 0.3, head, fontsize=6.5, fontweight="bold", va="center")
+    ax.set(xlim=(0, 1), ylim=(8.0, -0.2))
+    blocks, legend = [("of the child's features: have a parent", _select(rows, side="child")),
+                      ("of the parent's features: survive", _select(rows, side="parent"))], LEGEND
+    if beyond is not None:
+        blocks.insert(1, ("of the child's that are not one neuron", beyond))
+        shares = ", ".join(percent(share, 0) for share in beyond["share"])
+        legend += (f" Not one neuron: the decoder lies at a cosine below {tau:g} to every axis of what the SAE reads "
+                   f"({shares} of the child's features); intervals draw features, in the other columns documents.")
+    step = 0.86 / len(blocks)
+    for number, (head, found) in enumerate(blocks):
+        left = 0.14 + number * step
+        columns = [left, *(left + share * (step - 0.015) for share in (0.66, 0.81, 1.0))]
+        ax.text(left, 0.3, head, fontsize=6.3, fontweight="bold", va="center")
         for x, name, align in zip(columns, ("observed [95 % CI]", "ceiling", "null", "excess"),
                                   ("left", *["right"] * 3), strict=True):
-            ax.text(x + shift, 1.25, name, fontsize=6.3, color="#555555", va="center", ha=align)
-        _edge_rows(ax, _select(rows, side=side), [x + shift for x in columns])
+            ax.text(x, 1.25, name, fontsize=6.1, color="#555555", va="center", ha=align)
+        _edge_rows(ax, found, columns)
     ax.plot([0, 1], [1.8, 1.8], color="#333333", lw=0.5)
-    ax.text(0, 6.85, LEGEND, fontsize=6, color="#555555", va="center", linespacing=1.35)
+    ax.text(0, 6.4, fill(legend, 138), fontsize=6, color="#555555", va="top", linespacing=1.35)
 
 
 def _edge_rows(ax, rows: pd.DataFrame, columns: list):
@@ -273,7 +293,7 @@ def _edge_rows(ax, rows: pd.DataFrame, columns: list):
         text = percent(values.get("observed"))
         if all(finite(value) for value in interval):
             text += f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
-        cells = (text, percent(values.get("ceiling")), percent(values.get("null"), 2),
+        cells = (text, percent(values.get("ceiling")), percent(values.get("null")),
                  percent(values.get("excess")))
         for x, cell, align in zip(columns, cells, ("left", *["right"] * 3), strict=True):
             ax.text(x, 2.35 + y, cell, fontsize=6.5, ha=align, va="center")
