@@ -51,3 +51,9 @@ def test_what_is_spread_comes_back_in_order_and_leaves_the_threads_as_they_were(
     found = list(threads.spread(lambda i: (time.sleep(0.02 * (3 - i)), i, torch.get_num_threads())[1:], range(3)))
     assert [i for i, _ in found] == [0, 1, 2] and torch.get_num_threads() == before
     assert all(count * min(3, before) <= before for _, count in found)
+
+
+def test_a_bar_that_is_off_takes_the_same_calls():
+    with threads.Bar(total=10, disable=True) as bar:  # as with TQDM_DISABLE in the environment
+        bar.skip(5)
+        bar.update(5)

@@ -28,8 +28,9 @@ class Bar(tqdm):
 
     def skip(self, n: float) -> None:
         """Count n as done in an earlier run: it says nothing of this one's rate."""
-        self.initial += n
-        self.n += n
+        if not self.disable:  # a bar that is off (TQDM_DISABLE) has no `initial`
+            self.initial += n
+            self.n += n
 
 
 def side_by_side(work: Callable[[object, Bar], object], names: Iterable, total: float, description: str,
