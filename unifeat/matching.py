@@ -8,12 +8,15 @@ import torch
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
+from unifeat.threads import spread
+
 warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")  # its product is tested against scipy's
 
 RULES = ("best", "mutual", "one_to_one")
 TAUS = np.round(np.linspace(0, 1, 41), 3)  # grid of the threshold curves; holds 0.8
 ROUNDING = 1e-9  # an exact copy has r = 1 up to this
 BLOCK = 64  # features whose correlations are finished together, while they are in the cache
+ROWS = 2048  # features whose products MKL makes at a time: it holds them twice
 
 
 class Moments:
@@ -89,17 +92,30 @@ def _correlate_sparse(a, b) -> np.ndarray:
 
 
 def _product(a, b) -> np.ndarray:
-    """a b of two CSR matrices in float64, dense, though both are sparse: nearly every two features meet somewhere.
+    """a b of two CSR matrices in float64, dense: nearly every two features meet somewhere. Rows of a in blocks.
 
-    MKL, where torch has it, writes the sums into the dense result at once, in half of scipy's time.
+    MKL, where torch has it, writes the sums into the dense result at once, in three quarters of scipy's time.
     """
+    out = np.zeros((a.shape[0], b.shape[1]))
     if torch.backends.mkl.is_available() and a.nnz and b.nnz and a.indices.dtype == b.indices.dtype == np.int32:
-        left, right = (torch.sparse_csr_tensor(*map(torch.from_numpy, (m.indptr, m.indices, m.data)), m.shape,
-                                               check_invariants=False) for m in (a, b))
-        out = torch.zeros(a.shape[0], b.shape[1], dtype=torch.float64)
-        return torch.addmm(out, left, right, out=out).numpy()
-    return np.concatenate([np.zeros((0, b.shape[1]))] + [(a[i:i + BLOCK] @ b).toarray()
-                                                          for i in range(0, a.shape[0], BLOCK)])
+        right = _tensor(b)
+        for start in range(0, len(out), ROWS):
+            part = torch.from_numpy(out[start:start + ROWS])
+            torch.addmm(part, _tensor(a[start:start + ROWS]), right, out=part)
+        return out
+
+    def fill(start):
+        out[start:start + BLOCK] = (a[start:start + BLOCK] @ b).toarray()
+
+    for _ in spread(fill, range(0, len(out), BLOCK), most=torch.get_num_threads()):
+        pass
+    return out
+
+
+def _tensor(m) -> torch.Tensor:
+    """A CSR matrix as a tensor that shares its memory."""
+    return torch.sparse_csr_tensor(*map(torch.from_numpy, (m.indptr, m.indices, m.data)), m.shape,
+                                   check_invariants=False)
 
 
 def _double(m):
