@@ -113,7 +113,7 @@ lint: env ## Style of code and notebooks | 1 s |
 unit: env ## Unit tests and doctests | 3 min |
 	@"$(BIN)/python" -m pytest -q --doctest-modules -n 2 --dist loadfile
 
-soak: env ## Kill the smoke run 20 times, finish it, compare every byte | 30 min | 300 MB
+soak: env ## Kill the smoke run 20 times, finish it, compare every byte | 12 min | 300 MB
 	@"$(BIN)/python" -m pytest -q -m soak tests/faults/test_soak.py
 
 nbval: env ## Every notebook executed and checked by nbval, small | 2 min |

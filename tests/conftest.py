@@ -14,7 +14,7 @@ def no_settings():
 
 
 def pytest_collection_modifyitems(config, items):
-    """The soak takes an hour: it is left out unless -m names it, whatever else -m says."""
+    """The soak takes long: it is left out unless -m names it, whatever else -m says."""
     if "soak" not in config.option.markexpr:
         soak = [item for item in items if item.get_closest_marker("soak")]
         config.hook.pytest_deselected(items=soak)
