@@ -18,7 +18,7 @@ def compare(a, b, documents: np.ndarray, strata: np.ndarray, resamples: int, see
     (resamples, taus).
     """
     if sparse.issparse(a) and sparse.issparse(b):  # as `correlate` needs them, once for both
-        a, b = sparse.csc_matrix(a, dtype=np.float64), sparse.csr_matrix(b, dtype=np.float64)
+        a, b = (sparse.csr_matrix(m, dtype=np.float64) for m in (a, b))
     found = match(correlate(a, b))
     out = dict(best_of_a=found.partner_of_a, best_of_b=found.partner_of_b, r_of_a=found.r.max(1, initial=-1),
                r_of_b=found.r.max(0, initial=-1), assigned=found.assigned, r_assigned=found.r[tuple(found.assigned.T)])

@@ -115,13 +115,12 @@ def load(folder: Path) -> Corpus:
     Raises:
         CorpusError: a file is missing or unreadable.
     """
-    with late.LOCK:
-        from transformers import PreTrainedTokenizerFast
-
     folder = Path(folder)
     try:
         facts = json.loads((folder / "corpora.json").read_text(encoding="utf-8"))
         with late.LOCK:
+            from transformers import PreTrainedTokenizerFast
+
             tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
         corpus = Corpus(folder, tokenizer, facts["rows"], facts["context"], bpe.token_bytes(tokenizer))
         for domain in DOMAINS:

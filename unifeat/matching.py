@@ -17,6 +17,8 @@ TAUS = np.round(np.linspace(0, 1, 41), 3)  # grid of the threshold curves; holds
 ROUNDING = 1e-9  # an exact copy has r = 1 up to this
 BLOCK = 64  # features whose correlations are finished together, while they are in the cache
 ROWS = 2048  # features whose products MKL makes at a time: it holds them twice
+SUMMED = 16  # fewer, and passing over all sums for each batch costs more than reading the batch from the cache saves
+DENSE = 65536  # rows of dense matrices added up at a time
 
 
 class Moments:
@@ -31,85 +33,89 @@ class Moments:
         self.n, self.sums = 0, None
 
     def add(self, a, b) -> "Moments":
-        """Add a batch of rows: `a` (tokens, n_a) and `b` (tokens, n_b), CSR or dense."""
+        """Add a batch of rows: `a` (tokens, n_a) and `b` (tokens, n_b), sparse or dense."""
         if a.shape[0] != b.shape[0]:
             raise ValueError(f"The two activation matrices have {a.shape[0]} and {b.shape[0]} rows; both must cover "
                              "the same tokens.")
         a, b = (_double(m) for m in (a, b))
-        cross = a.T @ b
-        new = [_total(a), _total(b), _total(_square(a)), _total(_square(b)),
-               cross.toarray() if sparse.issparse(cross) else np.asarray(cross)]
+        if self.sums is None:
+            self.sums = [np.zeros(size) for size in (*[a.shape[1], b.shape[1]] * 2, (a.shape[1], b.shape[1]))]
+        for into, new in zip(self.sums, (_total(a), _total(b), _total(_square(a)), _total(_square(b))), strict=False):
+            into += new
+        _add_product(self.sums[-1], a, b)
         self.n += a.shape[0]
-        self.sums = new if self.sums is None else [x + y for x, y in zip(self.sums, new, strict=True)]
         return self
 
     def pearson(self) -> np.ndarray:
         """Correlations (n_a, n_b), NaN where a side is constant."""
-        a, b, aa, bb, ab = self.sums
-        spread_a, spread_b = _spread(self.n, a, aa), _spread(self.n, b, bb)
-        out = np.multiply(ab, self.n, out=ab.copy())
-        out -= np.outer(a, b)
-        with np.errstate(invalid="ignore"):
-            out /= np.sqrt(spread_a)[:, None]
-            out /= np.sqrt(spread_b)[None, :]
-        return np.clip(out, -1, 1, out=out)
+        return _pearson(self.n, *self.sums[:-1], self.sums[-1].copy())
 
 
-def correlate(a, b, rows: int = 65536) -> np.ndarray:
-    """Pearson's r between all columns of `a` (tokens, n_a) and `b` (tokens, n_b), CSR or dense, float64.
+def correlate(a, b, rows: int | None = None) -> np.ndarray:
+    """Pearson's r between all columns of `a` (tokens, n_a) and `b` (tokens, n_b), sparse or dense, float64.
 
-    NaN where a column is constant. Two CSR matrices cost the multiply-adds of pairs that fire together, sum over
-    tokens of L0_a L0_b; dense ones are added up `rows` at a time. Raises ValueError if the numbers of rows differ.
+    NaN where a column is constant. Two sparse matrices cost the multiply-adds of pairs that fire together, sum over
+    tokens of L0_a L0_b. rows: so many tokens are added up at a time (None: as many as are fast). Raises ValueError if
+    the numbers of rows differ.
 
     >>> x = np.array([[1.0, 0.0], [0.0, 0.0], [2.0, 0.0]])
     >>> correlate(x, x).round(3).tolist()
     [[1.0, nan], [nan, nan]]
     """
-    if a.shape[0] != b.shape[0]:
-        return Moments().add(a, b).pearson()  # raises the error
-    if sparse.issparse(a) and sparse.issparse(b):
-        return _correlate_sparse(a, b)
-    moments = Moments()
-    for start in range(0, max(1, a.shape[0]), rows):
-        moments.add(a[start:start + rows], b[start:start + rows])
-    return moments.pearson()
+    rows, moments = rows or _batch(a, b), Moments()
+    if a.shape[0] <= rows or a.shape[0] != b.shape[0]:  # whole: a slice of a sparse matrix is a copy
+        moments.add(a, b)
+    else:
+        a, b = (m.tocsr() if sparse.issparse(m) else m for m in (a, b))
+        for start in range(0, a.shape[0], rows):
+            moments.add(a[start:start + rows], b[start:start + rows])
+    return _pearson(moments.n, *moments.sums)
 
 
-def _correlate_sparse(a, b) -> np.ndarray:
-    n, a, b = a.shape[0], sparse.csc_matrix(a, dtype=np.float64), sparse.csr_matrix(b, dtype=np.float64)
-    sums_a, sums_b = _total(a), _total(b)
-    root_a, root_b = (np.sqrt(_spread(n, total, _total(_square(m)))) for total, m in ((sums_a, a), (sums_b, b)))
-    out = _product(a.T, b)
-    for start in range(0, len(out), BLOCK):
+def _batch(a, b) -> int:
+    """Rows of two sparse matrices that fit the cache and yet add SUMMED products to each of the sums, on average."""
+    if not (sparse.issparse(a) and sparse.issparse(b)):
+        return DENSE
+    products = a.nnz * b.nnz / max(1, a.shape[0])
+    return max(1, round(SUMMED * a.shape[0] * a.shape[1] * b.shape[1] / products)) if products else a.shape[0]
+
+
+def _pearson(n: int, a, b, aa, bb, ab) -> np.ndarray:
+    """r from the five sums of `Moments`, written over the products `ab`."""
+    root_a, root_b = np.sqrt(_spread(n, a, aa)), np.sqrt(_spread(n, b, bb))
+    for start in range(0, len(ab), BLOCK):
         block = slice(start, start + BLOCK)
-        r = out[block]
+        r = ab[block]
         r *= n
-        r -= np.outer(sums_a[block], sums_b)
+        r -= np.outer(a[block], b)
         r /= root_a[block, None]
         r /= root_b
         np.clip(r, -1, 1, out=r)
-    return out
+    return ab
 
 
-def _product(a, b) -> np.ndarray:
-    """a b of two CSR matrices in float64, dense: nearly every two features meet somewhere. Rows of a in blocks.
+def _add_product(out: np.ndarray, a, b) -> None:
+    """Add a^T b to `out`, all in float64.
 
-    MKL, where torch has it, writes the sums into the dense result at once, in three quarters of scipy's time.
+    Of two sparse matrices it is made dense: nearly every two features meet somewhere. MKL, where torch has it, takes
+    three quarters of scipy's time.
     """
-    out = np.zeros((a.shape[0], b.shape[1]))
+    if not (sparse.issparse(a) and sparse.issparse(b)):
+        out += a.T @ b
+        return
+    a = sparse.csr_matrix(a.T)
     if torch.backends.mkl.is_available() and a.nnz and b.nnz and a.indices.dtype == b.indices.dtype == np.int32:
         right = _tensor(b)
         for start in range(0, len(out), ROWS):
             part = torch.from_numpy(out[start:start + ROWS])
             torch.addmm(part, _tensor(a[start:start + ROWS]), right, out=part)
-        return out
+        return
 
     def fill(start):
-        out[start:start + BLOCK] = (a[start:start + BLOCK] @ b).toarray()
+        out[start:start + BLOCK] += (a[start:start + BLOCK] @ b).toarray()
 
     for _ in spread(fill, range(0, len(out), BLOCK), most=torch.get_num_threads()):
         pass
-    return out
 
 
 def _tensor(m) -> torch.Tensor:
@@ -119,7 +125,7 @@ def _tensor(m) -> torch.Tensor:
 
 
 def _double(m):
-    return m.astype(np.float64) if sparse.issparse(m) else np.asarray(m, dtype=np.float64)
+    return sparse.csr_matrix(m, dtype=np.float64) if sparse.issparse(m) else np.asarray(m, dtype=np.float64)
 
 
 def _square(m):
