@@ -46,7 +46,7 @@ def prepare(run: Run, *more: tuple) -> None:
 
     lower = [*((rungs.rotated, (parent, a), (child, b)) for parent, child in EDGES[:4]),
              *((rungs.neurons, parent, child) for parent, child in EDGES[:4])]
-    ready(run, [*lower, *_shares(run), *more], "matching, and SAE of an untrained model", untrained,
+    ready(run, [*_shares(run), *more, *lower], "matching, and SAE of an untrained model", untrained,
           run.profile.sae.tokens)
 
 

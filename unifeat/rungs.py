@@ -32,8 +32,9 @@ def rotation(d: int, seed: int) -> torch.Tensor:
 
 def rotate(x: torch.Tensor, seed: int) -> torch.Tensor:
     """Activations x (tokens, d) turned about their mean: all variances and angles between tokens are kept."""
-    mean = x.float().mean(0)
-    return mean + (x.float() - mean) @ rotation(x.shape[1], seed).to(x.device)
+    x, turn = x.float(), rotation(x.shape[1], seed).to(x.device)
+    mean = x.mean(0)
+    return torch.addmm(mean - mean @ turn, x, turn)
 
 
 def rotated(run: Run, parent: tuple[str, int], child: tuple[str, int]) -> dict:

@@ -163,7 +163,7 @@ def largest(z: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """
     if z.dtype != torch.bfloat16 or z.is_cuda or z.shape[1] > 1 << 16:
         return z.topk(k, dim=-1, sorted=False)
-    keys = z.view(torch.int16).to(torch.int32).mul_(1 << 16)  # positive floats are ordered as integers, above the rest
+    keys = z.float().view(torch.int32)  # positive floats are ordered as integers, above the rest; the lower half is 0
     keys.add_(torch.arange(z.shape[1], dtype=torch.int32)).numpy().partition(z.shape[1] - k, axis=1)
     top = keys[:, z.shape[1] - k:]
     return (top >> 16).to(torch.int16).view(torch.bfloat16), (top & 0xFFFF).long()

@@ -73,10 +73,13 @@ def _dense(sae: Sae, z, target, centred, w_dec, batch, k, l1):
     rest = (f @ w_dec).float() - target
     g = (rest * (2 / batch)).to(z.dtype)
     dz = g @ w_dec.T
-    dz = torch.ops.aten.threshold_backward(dz.add_(l1 / batch) if l1 else dz, f, 0)  # dz where f > 0, else 0
+    if l1:
+        dz += l1 / batch
+    torch.ops.aten.threshold_backward.grad_input(dz, f, 0, grad_input=dz)  # 0 where f is, in place
     d_bias = (torch.ones(1, len(dz), dtype=z.dtype, device=z.device) @ dz).float().squeeze(0)
     grads = [(dz.T @ centred).float(), d_bias, (f.T @ g).float(), g.sum(0, dtype=torch.float32) - d_bias @ sae.w_enc]
-    return grads, f.amax(0) > 0, rest, f
+    bits = f.view(torch.int16 if f.itemsize == 2 else torch.int32)  # ordered as f >= 0 is, and quicker to compare
+    return grads, bits.amax(0) > 0, rest, f
 
 
 def _sparse(sae: Sae, z, target, batch, k):

@@ -85,6 +85,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate(self.step, self.steps, config)
         self.optimizer.step()
+        self.optimizer.zero_grad()  # now: the next gradients take their memory while it is cached
         sae.w_dec /= sae.w_dec.norm(dim=1, keepdim=True)
         self.step += 1
         return dict(error=error, latents=f, dead=len(dead))
@@ -159,11 +160,12 @@ def train(model, blocks: list[np.ndarray], weights, config: profiles.Sae, name: 
             if trainers[0].step >= trainers[0].steps:
                 break
             for trainer, order in zip(trainers, orders, strict=True):
-                terms = trainer.update(buffer[order[i:i + config.batch].to(buffer.device)])
+                terms = trainer.update(buffer.index_select(0, order[i:i + config.batch].to(buffer.device)))
                 if trainer.step % every == 0:
                     log.append(dict(model=name, seed=trainer.sae.seed, tokens=trainer.step * config.batch,
                                     fvu=float(terms["error"]) / variance, l0=l0(terms["latents"]), dead=terms["dead"]))
                     bar.set_postfix(fvu=f"{log[-1]['fvu']:.3f}", l0=f"{log[-1]['l0']:.0f}", refresh=False)
+                del terms  # the next update's latents take their memory while it is cached
             bar.update(config.batch)
             if saved.due():
                 _save(saved, trainers, begin, dict(buffer=number, at=i + config.batch, log=log, variance=variance,
