@@ -4,6 +4,7 @@ import json
 import random
 import re
 import shutil
+import types
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from unifeat import (
     bpe,
     features,
     flow,
+    hub,
     lm,
     merge,
     ownmodels,
@@ -34,6 +36,7 @@ from unifeat import (
     recipe,
     report,
     rungs,
+    sources,
     stages,
     store,
     verdicts,
@@ -300,15 +303,18 @@ def test_other_architectures_are_not_the_authors(byte_level, tmp_path):
 def test_released_checkpoints_are_fetched_once_and_whole(released, tmp_path, monkeypatch):
     import huggingface_hub
 
-    asked = []
+    asked, pins = [], dict(ownmodels.RELEASED.values())
 
     class Api:
-        def model_info(self, name, revision, timeout):
+        def list_repo_commits(self, name, repo_type):
+            return [types.SimpleNamespace(commit_id=start.ljust(40, "0")) for start in ("ffff", pins[name])]
+
+        def repo_info(self, name, repo_type, revision, timeout):
             asked.append(name)
-            return type("Info", (), dict(sha=f"{revision}-commit"))
+            return types.SimpleNamespace(sha=revision)
 
     def snapshot(name, revision, allow_patterns, local_dir):
-        assert revision == "main-commit" and "*.safetensors" in allow_patterns
+        assert revision == pins[name].ljust(40, "0") and "*.safetensors" in allow_patterns
         shutil.copytree(released / name, local_dir)
         if len(asked) == 3:
             raise OSError("connection cut\nin two lines")
@@ -321,6 +327,16 @@ def test_released_checkpoints_are_fetched_once_and_whole(released, tmp_path, mon
     folders = ownmodels.choose("released", tmp_path)
     assert len(asked) == 5 and ownmodels.choose("released", tmp_path) == folders and len(asked) == 5
     assert ownmodels.choose(ownmodels.resolved("released", folders)) == folders
+
+
+def test_every_pin_on_the_hub_is_a_commit_and_an_unknown_one_is_refused(monkeypatch):
+    import huggingface_hub
+
+    pins = [pin for _, pin in ownmodels.RELEASED.values()] + [pin for *_, pin in sources.HUB.values()]
+    assert all(re.fullmatch("[0-9a-f]{7}|[0-9a-f]{40}", pin) for pin in pins)
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_commits", lambda *_, **__: [])
+    with pytest.raises(ValueError, match="its history has 0 commits a0b1aea"):
+        hub.commit("me/model", "a0b1aea", "model")
 
 
 def test_tokenizers_that_cannot_be_read_here(tmp_path):

@@ -15,18 +15,18 @@ from pathlib import Path
 
 import torch
 
-from unifeat import late, lm, merge, owntokens, store
+from unifeat import hub, late, lm, merge, owntokens, store
 from unifeat.errors import reason
 from unifeat.owntokens import ModelsError
 from unifeat.profiles import MODELS, Profile
 
-# The authors' checkpoints: name and revision on the hub. Unpinned: "main" is what stands there on the day of the first
-# download, which prints the commit; put that here to pin it. The weights' hashes are in every figure's provenance.
+# The authors' checkpoints: name and commit on the hub. Each is the one that added the paper's name to the model's card,
+# months after the weights; the hub's pages that we could read give only seven digits of the merge's.
 RELEASED = {
-    "base": ("nilq/baby-python-mistral-1L-tiny-base", "main"),
-    "lua": ("nilq/baby-python-mistral-1L-tiny-lua-ft", "main"),
-    "stories": ("nilq/baby-python-mistral-1L-tiny-TinyStories-ft", "main"),
-    "merged": ("nilq/baby-python-1L-mistral-lua-stories-slerp", "main"),
+    "base": ("nilq/baby-python-mistral-1L-tiny-base", "9a8012572785e67f8508859a94b62a9400257e7d"),
+    "lua": ("nilq/baby-python-mistral-1L-tiny-lua-ft", "0cc4ade256df3a58384eade37e46df64d686e495"),
+    "stories": ("nilq/baby-python-mistral-1L-tiny-TinyStories-ft", "41d2718913bb297946851a616e8bbb560d987150"),
+    "merged": ("nilq/baby-python-1L-mistral-lua-stories-slerp", "a0b1aea"),
 }
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")  # one of them makes a tokenizer
 FILES = ("*.json", "*.safetensors", "tokenizer.model", "merges.txt")  # all that is ever read of a model's folder
@@ -89,16 +89,16 @@ def _local(role: str, folder: str) -> Path:
 
 def _fetched(role: str, downloads: Path) -> Path:
     """A released checkpoint in `downloads`, fetched whole unless it is there."""
-    name, revision = RELEASED[role]
+    name, pin = RELEASED[role]
     path = downloads / "released" / name
     if path.is_dir():
         return path
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import snapshot_download
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=downloads) as work:  # a cut download goes with it
         try:
-            commit = HfApi().model_info(name, revision=revision, timeout=30).sha
+            commit = hub.commit(name, pin, "model")
             snapshot_download(name, revision=commit, allow_patterns=list(FILES), local_dir=Path(work, "model"))
         except Exception as error:  # network, access, disk: many libraries' errors, one meaning for the user
             raise ModelsError(f"Could not fetch the model {name} ({reason(error)[:200]}); check the network, or give a "

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unifeat import archives, textfiles
+from unifeat import archives, hub, textfiles
 from unifeat.profiles import DOMAINS
 from unifeat.store import sha256
 from unifeat.textfiles import CorpusError
@@ -16,13 +16,12 @@ from unifeat.textfiles import CorpusError
 EMBEDDED = Path(__file__).parent / "profiles" / "embedded.toml"
 JOINED = 2000  # bytes of consecutive lines that make one document when a data set holds one line a row
 
-# The paper's data sets: name, column, revision. "main" is resolved to a commit before reading, and that is
-# recorded; put it here to pin it. Local copies in hub layout are read as they are.
+# The paper's data sets: name, column, commit (see `hub.commit`). Local copies in hub layout are read as they are.
 HUB = {
-    "english": ("nilq/baby-python", "content", "main"),
-    "python": ("nilq/baby-python", "content", "main"),
+    "english": ("nilq/baby-python", "content", "2b8e08a55375e38eeefbe5b01ab09a0c36447ce5"),
+    "python": ("nilq/baby-python", "content", "2b8e08a55375e38eeefbe5b01ab09a0c36447ce5"),
     "stories": ("roneneldan/TinyStories", "text", "f54c09fd23315a6f9c86f9dc80f725de7d8f9c64"),
-    "lua": ("nilq/small-lua-stack", "content", "main"),
+    "lua": ("nilq/small-lua-stack", "content", "0cd6e4e"),
 }
 
 
@@ -131,9 +130,7 @@ def _hub(domain: str, config) -> Source:
         import datasets
 
         if local is None:
-            from huggingface_hub import HfApi
-
-            revision = HfApi().dataset_info(name, revision=revision, timeout=30).sha
+            revision = hub.commit(name, revision, "dataset")
         rows = datasets.load_dataset(str(local or name), split="train", streaming=True,
                                      revision=None if local else revision)
         texts = list(_take((row[column] for row in rows), domain, name, config.max_bytes))
