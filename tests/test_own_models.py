@@ -59,12 +59,19 @@ CONFIGS = {"mistral": MistralConfig(**GATED, bos_token_id=1, eos_token_id=2), "l
            "gpt2": GPT2Config(vocab_size=300, n_embd=16, n_layer=2, n_head=2, n_positions=24, bos_token_id=289,
                               eos_token_id=289),
            "gpt_neox": GPTNeoXConfig(**HIDDEN, intermediate_size=24)}
-# The authors' config.json, key by key, at tiny widths (see RELEASED); the merge was saved in float16.
+# The authors' config.json and tokenizer_config.json, key by key, at tiny widths (see RELEASED); the merge was saved in
+# float16. Their tokenizers declare no bos or eos, and special_tokens_map.json is {}.
 AUTHORS = dict(
     architectures=["MistralForCausalLM"], attention_dropout=0.0, bos_token_id=1, eos_token_id=2, hidden_act="silu",
-    hidden_size=32, initializer_range=0.02, intermediate_size=64, max_position_embeddings=32768, model_type="mistral",
+    hidden_size=32, initializer_range=0.02, intermediate_size=64, max_position_embeddings=2048, model_type="mistral",
     num_attention_heads=4, num_hidden_layers=1, num_key_value_heads=2, rms_norm_eps=1e-06, rope_theta=10000.0,
-    sliding_window=4096, tie_word_embeddings=False, torch_dtype="float32", use_cache=True, vocab_size=300)
+    sliding_window=4096, tie_word_embeddings=False, torch_dtype="float32", transformers_version="4.38.1",
+    use_cache=True, vocab_size=300)
+AUTHORS_TOKENIZER = dict(
+    added_tokens_decoder={str(i): dict(content=token, lstrip=False, normalized=False, rstrip=False, single_word=False,
+                                       special=True) for i, token in enumerate(("<unk>", "<s>", "</s>"))},
+    clean_up_tokenization_spaces=True, model_max_length=1000000000000000019884624838656,
+    tokenizer_class="PreTrainedTokenizerFast")
 
 
 def texts():
@@ -142,6 +149,11 @@ def released(tmp_path_factory, pieces):
         put(folder, model, pieces)
         (folder / "config.json").write_text(json.dumps(AUTHORS | dict(
             torch_dtype="float16" if role == "merged" else "float32")))
+        (folder / "tokenizer_config.json").write_text(json.dumps(AUTHORS_TOKENIZER))
+        (folder / "special_tokens_map.json").write_text("{}")
+    (folder / "model.safetensors").rename(folder / (shard := "model-00001-of-00001.safetensors"))
+    (folder / "model.safetensors.index.json").write_text(json.dumps(dict(
+        metadata={}, weight_map=dict.fromkeys(states["merged"], shard))))
     return root
 
 
@@ -174,7 +186,8 @@ def test_released_checkpoints_run_from_a_local_copy_in_the_hubs_layout(released,
     assert shares[["observed", "ceiling", "null"]].apply(lambda x: x.between(0, 1)).all(axis=None)
     assert set(run.logs("base", "lua")["step"]) == {0}
     facts = report.provenance(run)["models"]["merged"]
-    assert facts["folder"] == "baby-python-1L-mistral-lua-stories-slerp" and "model.safetensors" in facts["sha256"]
+    assert facts["folder"] == "baby-python-1L-mistral-lua-stories-slerp"
+    assert "model-00001-of-00001.safetensors" in facts["sha256"]
     assert "Models given: base = baby-python-mistral-1L-tiny-base;" in report.note(run)
 
 

@@ -18,7 +18,8 @@ class ModelsError(UnifeatError):
 @functools.cache
 def facts(folder: Path) -> dict:
     """The tokenizer in `folder`: json (as the tokenizers library writes it), model (all that turns text into numbers),
-    names (of the tokens in order), opening (number of the token that opens a document).
+    names (of the tokens in order), opening (number of the token that opens a document: its bos or eos, or where it
+    declares neither, as the authors' checkpoints do not, the bos of the model's config.json).
 
     Raises:
         ModelsError: it cannot be read, is not BPE, numbers its tokens with gaps, or has no token to open a document.
@@ -29,12 +30,14 @@ def facts(folder: Path) -> dict:
     try:
         found = kind.from_pretrained(folder, local_files_only=True)
         text = found.backend_tokenizer.to_str()
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except Exception as error:
         raise ModelsError(f"The tokenizer in {folder} cannot be read ({reason(error)}); save it again with "
                           "save_pretrained.") from error
     state, numbers = json.loads(text), found.get_vocab()
     names = sorted(numbers, key=numbers.get)
-    opening = found.eos_token_id if found.bos_token_id is None else found.bos_token_id
+    stated = (found.bos_token_id, found.eos_token_id, config.get("bos_token_id"))
+    opening = next((i for i in stated if i in range(len(names))), None)
     for fine, problem in ((state["model"]["type"] == "BPE", "is no byte-pair encoding (BPE)"),
                           ([numbers[name] for name in names] == list(range(len(names))), "leaves numbers out"),
                           (opening is not None, "has no token that opens a text (bos or eos)")):
