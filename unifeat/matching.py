@@ -47,8 +47,19 @@ class Moments:
         return self
 
     def pearson(self) -> np.ndarray:
-        """Correlations (n_a, n_b), NaN where a side is constant."""
-        return _pearson(self.n, *self.sums[:-1], self.sums[-1].copy())
+        """Correlations (n_a, n_b), NaN where a side is constant; written over the sums, which begin anew."""
+        n, (a, b, aa, bb, ab) = self.n, self.sums
+        self.n, self.sums = 0, None
+        root_a, root_b = np.sqrt(_spread(n, a, aa)), np.sqrt(_spread(n, b, bb))
+        for start in range(0, len(ab), BLOCK):
+            block = slice(start, start + BLOCK)
+            r = ab[block]
+            r *= n
+            r -= np.outer(a[block], b)
+            r /= root_a[block, None]
+            r /= root_b
+            np.clip(r, -1, 1, out=r)
+        return ab
 
 
 def correlate(a, b, rows: int | None = None) -> np.ndarray:
@@ -69,7 +80,7 @@ def correlate(a, b, rows: int | None = None) -> np.ndarray:
         a, b = (m.tocsr() if sparse.issparse(m) else m for m in (a, b))
         for start in range(0, a.shape[0], rows):
             moments.add(a[start:start + rows], b[start:start + rows])
-    return _pearson(moments.n, *moments.sums)
+    return moments.pearson()
 
 
 def _batch(a, b) -> int:
@@ -78,20 +89,6 @@ def _batch(a, b) -> int:
         return DENSE
     products = a.nnz * b.nnz / max(1, a.shape[0])
     return max(1, round(SUMMED * a.shape[0] * a.shape[1] * b.shape[1] / products)) if products else a.shape[0]
-
-
-def _pearson(n: int, a, b, aa, bb, ab) -> np.ndarray:
-    """r from the five sums of `Moments`, written over the products `ab`."""
-    root_a, root_b = np.sqrt(_spread(n, a, aa)), np.sqrt(_spread(n, b, bb))
-    for start in range(0, len(ab), BLOCK):
-        block = slice(start, start + BLOCK)
-        r = ab[block]
-        r *= n
-        r -= np.outer(a[block], b)
-        r /= root_a[block, None]
-        r /= root_b
-        np.clip(r, -1, 1, out=r)
-    return ab
 
 
 def _add_product(out: np.ndarray, a, b) -> None:
