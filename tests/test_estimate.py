@@ -15,7 +15,7 @@ def test_every_part_is_tried_and_costs_something():
 def test_parts_are_what_was_tried_times_how_often_it_runs(monkeypatch):
     monkeypatch.setattr(estimate, "_seconds", lambda run, repeats: 1.0)
     monkeypatch.setattr(estimate, "_language_model", lambda model, p: 1000.0)
-    monkeypatch.setattr(estimate, "_sae", lambda p, d, workers: 1e-3)
+    monkeypatch.setattr(estimate, "_sae", lambda p, d, trainers: 1e-3)
     monkeypatch.setattr(estimate, "_comparison", lambda p: 2.0)
     monkeypatch.setattr(estimate.torch, "get_num_threads", lambda: 1)
     found, forward = estimate.estimate(P)["seconds"], 16 * P.corpora.context  # tokens in the one second

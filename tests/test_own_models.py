@@ -1,7 +1,6 @@
 """Given models: the whole pipeline on them, released checkpoints, four architectures, and what is refused."""
 
 import json
-import random
 import re
 import shutil
 import types
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import torch
 import yaml
 from tokenizers import Tokenizer, decoders, models, normalizers, trainers
@@ -49,10 +49,6 @@ SMALL = {
     "merge": dict(points=3), "probe": dict(tokens=640, min_fires=5, bootstrap=5),
     "sae": dict(width=48, k=4, k_first=4, tokens=4_000, buffer=4_000, batch=200, warmup=2, dead_after=2_000),
 }
-WORDS = {"english": "the a city river was in of old new large known people",
-         "python": "def return self import if x y ( ) : =",
-         "stories": "once upon a time there lived little girl said and went home é",
-         "lua": "local function end then x y ( ) = if nil"}
 HIDDEN = dict(vocab_size=300, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=24)
 GATED = dict(**HIDDEN, intermediate_size=24, num_key_value_heads=1)
 CONFIGS = {"mistral": MistralConfig(**GATED, bos_token_id=1, eos_token_id=2), "llama": LlamaConfig(**GATED),
@@ -74,20 +70,9 @@ AUTHORS_TOKENIZER = dict(
     tokenizer_class="PreTrainedTokenizerFast")
 
 
-def texts():
-    rng = random.Random(0)
-    return {domain: [" ".join(rng.choices(words.split(), k=220)) for _ in range(12)]
-            for domain, words in WORDS.items()}
-
-
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("text")
-    for domain, documents in texts().items():
-        (folder / domain).mkdir()
-        for i, document in enumerate(documents):
-            (folder / domain / f"{i}.txt").write_text(document)
-    return folder
+    return tiny.text(tmp_path_factory.mktemp("text"))
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +83,7 @@ def pieces():
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
                                            decoders.Strip(" ", 1, 0)])
-    tokenizer.train_from_iterator([t.replace("é", "") for many in texts().values() for t in many], trainers.BpeTrainer(
+    tokenizer.train_from_iterator([t.replace("é", "") for many in tiny.texts().values() for t in many], trainers.BpeTrainer(
         vocab_size=300, special_tokens=[*special, *(f"<0x{byte:02X}>" for byte in range(256))], show_progress=False))
     state = json.loads(tokenizer.to_str())
     state["added_tokens"] = state["added_tokens"][:3]  # the bytes are none
@@ -109,7 +94,7 @@ def pieces():
 @pytest.fixture(scope="module")
 def byte_level():
     """A tokenizer like GPT-2's: bytes, the special token last."""
-    trained = bpe.train([t for many in texts().values() for t in many], 290)
+    trained = bpe.train([t for many in tiny.texts().values() for t in many], 290)
     state = json.loads(trained.to_str())
     names = sorted(state["model"]["vocab"], key=state["model"]["vocab"].get)
     state["model"]["vocab"] = {name: i for i, name in enumerate([*names[1:], names[0]])}
@@ -160,14 +145,8 @@ def released(tmp_path_factory, pieces):
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     """A profile file whose whole pipeline takes seconds, a store, and a folder for figures."""
-    sections = re.split(r"(?m)^(?=\[)", (profiles.FOLDER / "smoke.toml").read_text())
-    for i, section in enumerate(sections):
-        for key, value in SMALL.get(section[1:section.find("]")], {}).items():
-            sections[i], found = re.subn(rf"(?m)^{key} = .*$", f"{key} = {value}", sections[i])
-            assert found == 1
-    (tmp_path / "small.toml").write_text("".join(sections))
     monkeypatch.setenv("UNIFEAT_STORE", str(tmp_path / "store"))
-    return str(tmp_path / "small.toml")
+    return str(tiny.profile(tmp_path / "small.toml", SMALL))
 
 
 def test_released_checkpoints_run_from_a_local_copy_in_the_hubs_layout(released, text, small):
@@ -236,7 +215,7 @@ def test_tokens_of_pieces_are_read_as_the_bytes_they_stand_for(released, text, s
     assert tokenizer.convert_ids_to_tokens([0, *numbers[:1]])[0] == "<s>" and sizes[0] == 0
     stream = run.corpus.tokens("stories", "train")
     documents = tokenizer.decode(stream).split("<s>")[1:]
-    known = texts()["stories"]
+    known = tiny.texts()["stories"]
     assert len(documents) > 2 and {document.strip() for document in documents} <= set(known)
 
 

@@ -25,6 +25,7 @@ def compare(a, b, documents: np.ndarray, strata: np.ndarray, resamples: int, see
     tables = dict(observed=persistence(found),
                   resampled=intervals.bootstrap(a, b, found, documents, strata, resamples, seed))
     if with_null:
+        del found  # a large dictionary's r takes gigabytes
         null = match(correlate(a, permute(b, seed)))
         out |= dict(null_of_a=null.r.max(1, initial=-1), null_of_b=null.r.max(0, initial=-1),
                     null_assigned=null.r[tuple(null.assigned.T)])

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from unifeat import lm, matching, saetraining, training
-from unifeat.flow import WORKERS
+from unifeat import lm, matching, saetraining, threads, training
+from unifeat.flow import HELD, workers
 from unifeat.profiles import DOMAINS, MODELS, Profile
 
 NOTEBOOKS = 80  # seconds that all notebooks take from a full store: kernels, figures, small tables (laptop)
@@ -23,20 +23,20 @@ def estimate(p: Profile) -> dict:
 
     Meant to be within a factor of two. Disk is the store's; downloads and the environment come on top.
     """
-    model, d = lm.build(p.model, p.corpora.vocab, p.corpora.context), p.model.d_mlp
+    model, d = lm.build(p.model, p.corpora.vocab, p.corpora.context).to(lm.device()), p.model.d_mlp
     size, seeds = sum(value.numel() for value in model.parameters()), len(p.sae.seeds)
     forward = 1 / _seconds(lambda: lm.activations(model, _blocks(p, 16)), 3) * 16 * p.corpora.context  # tokens per s
-    saes, workers = len(MODELS) * seeds, 1 if torch.cuda.is_available() else min(len(MODELS), torch.get_num_threads())
+    saes, trainers = len(MODELS) * seeds, 1 if torch.cuda.is_available() else min(len(MODELS), torch.get_num_threads())
     pairs = 5 * seeds**2 + len(MODELS) * seeds * (seeds - 1) // 2
     seconds = dict(
         models=sum(getattr(p, name).tokens for name in ("base", "lua", "stories")) / _language_model(model, p),
-        SAEs=p.sae.tokens * (saes + 1) * _sae(p, d, workers) + 1.1 * p.sae.tokens * (len(MODELS) + 1) / forward,
-        matching=pairs * _comparison(p) / min(WORKERS, torch.get_num_threads()),
+        SAEs=p.sae.tokens * (saes + 1) * _sae(p, d, trainers) + 1.1 * p.sae.tokens * (len(MODELS) + 1) / forward,
+        matching=pairs * _comparison(p) / workers(p.sae.width),
         rest=NOTEBOOKS + 3 * p.evaluation.tokens * (4 * p.merge.points + 90) / forward)
     tokens = p.probe.tokens * len(DOMAINS)
     weights = 8 * p.sae.width * d
-    memory = BASE_MEMORY + max(18 * size, workers * (4 * p.sae.buffer * d + 5 * seeds * weights),
-                               6 * WORKERS * 8 * p.sae.width**2)
+    memory = BASE_MEMORY + max(18 * size, trainers * (4 * p.sae.buffer * d + 5 * seeds * weights),
+                               HELD * workers(p.sae.width) * 8 * p.sae.width**2)
     disk = len(MODELS) * 4 * size + (saes + 1) * weights + (saes + 1) * tokens * p.sae.k * 8 + 2e7
     return dict(seconds=seconds, memory=memory, disk=disk)
 
@@ -85,25 +85,24 @@ def _language_model(model, p: Profile) -> float:
         return 3 * step / max(1e-9, steps(4) - steps(1))
 
 
-def _sae(p: Profile, d: int, workers: int) -> float:
+def _sae(p: Profile, d: int, trainers: int) -> float:
     """Seconds per activation and SAE, several models at once where that is how they are trained."""
     x = torch.randn(p.sae.batch, d, device=lm.device(), generator=torch.Generator(lm.device()).manual_seed(0))
     trainer = saetraining.Trainer(saetraining.init(p.sae, d, 0, 1.0, x.mean(0)), p.sae)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // workers))
-    try:
-        return _seconds(lambda: trainer.update(x), 4) / p.sae.batch / workers
-    finally:
-        torch.set_num_threads(threads)
+    with threads.limited(max(1, torch.get_num_threads() // trainers)):
+        return _seconds(lambda: trainer.update(x), 4) / p.sae.batch / trainers
 
 
 def _comparison(p: Profile) -> float:
-    """Seconds of one comparison with its null: correlations are most of it."""
-    rng, taken = np.random.default_rng(0), []
-    for rows in (8192, 40_960):
-        a, b = (sparse.csr_matrix((rng.random(rows * p.sae.k, dtype=np.float32) + 0.1,
-                                   (np.repeat(np.arange(rows), p.sae.k),
-                                    rng.integers(p.sae.width, size=rows * p.sae.k))), shape=(rows, p.sae.width))
-                for _ in range(2))
-        taken.append(_seconds(lambda a=a, b=b: matching.correlate(a, b), 2))
-    return 2.7 * (taken[0] + max(0.0, taken[1] - taken[0]) * p.probe.tokens * len(DOMAINS) / 32_768)
+    """Seconds of one comparison with its null on one core: correlations and one-to-one pairs are two thirds of it."""
+    rng, taken, size = np.random.default_rng(0), [], min(1024, p.sae.width)
+    with threads.limited(1):
+        for rows in (8192, 40_960):
+            a, b = (sparse.csr_matrix((rng.random(rows * p.sae.k, dtype=np.float32) + 0.1,
+                                       (np.repeat(np.arange(rows), p.sae.k),
+                                        rng.integers(p.sae.width, size=rows * p.sae.k))), shape=(rows, p.sae.width))
+                    for _ in range(2))
+            taken.append(_seconds(lambda a=a, b=b: matching.correlate(a, b), 2))
+        r = matching.correlate(a[:, :size], b[:, :size])
+        paired = _seconds(lambda: matching.match(r), 2) * (p.sae.width / size)**2.6  # the power as measured
+    return 3 * (paired + taken[0] + max(0.0, taken[1] - taken[0]) * p.probe.tokens * len(DOMAINS) / 32_768)

@@ -18,6 +18,7 @@ def probe_activations(model, blocks: np.ndarray, hook: str = lm.HOOK, batch: int
 
 def encode(sae: Sae, x: torch.Tensor) -> sparse.csr_matrix:
     """Latents of the activations x (tokens, d) as CSR (tokens, width), float32, only what fires stored."""
+    sae = sae.to(x.device)
     return sparse.vstack([_fired(sae, rows) for rows in x.split(ROWS)], format="csr")
 
 

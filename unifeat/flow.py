@@ -1,9 +1,11 @@
 """Persistence, flow and the ladder: what the matches of a run add up to, beside ceilings and nulls."""
 
 import itertools
+import os
 
 import numpy as np
 import pandas as pd
+import torch
 
 from unifeat import intervals, matching, rungs, threads
 from unifeat.comparison import Comparison
@@ -12,7 +14,13 @@ from unifeat.stages import Run
 
 EDGES = (("base", "lua"), ("base", "stories"), ("lua", "merged"), ("stories", "merged"), ("base", "merged"))
 ARMS = ("controlled", "as_published")
-WORKERS = 4  # comparisons made at once, each with a few arrays of features x features in memory
+HELD = 5  # arrays of features x features that a comparison holds at most, its features' activations counted in
+
+
+def workers(width: int) -> int:
+    """Comparisons of SAEs of `width` latents made at once: no more than there are cores, and that fit the memory."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(torch.get_num_threads(), int(0.9 * memory / (HELD * 8 * width**2))))
 
 
 def seed_pairs(run: Run, arm: str) -> list[tuple[int, int]]:
@@ -72,7 +80,8 @@ def ready(run: Run, calls: list[tuple], description: str, first=None, tokens: in
             call[0](run, *call[1:])
             bar.update(each)
 
-    threads.side_by_side(work, [first, *calls] if first else calls, tokens + each * len(calls), description, WORKERS)
+    threads.side_by_side(work, [first, *calls] if first else calls, tokens + each * len(calls), description,
+                         workers(run.profile.sae.width))
 
 
 def persistence(run: Run) -> pd.DataFrame:

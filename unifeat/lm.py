@@ -225,8 +225,8 @@ def sample(model, tokenizer, prompt: str, tokens: int, seed: int, temperature: f
     generator = torch.Generator().manual_seed(seed)
     ids = [0, *tokenizer(prompt, add_special_tokens=False)["input_ids"]]
     for _ in range(tokens):
-        window = torch.tensor([ids[-model.config.max_position_embeddings:]])
-        logits = model(input_ids=window, use_cache=False).logits[0, -1].float()
+        window = torch.tensor([ids[-model.config.max_position_embeddings:]], device=model.device)
+        logits = model(input_ids=window, use_cache=False).logits[0, -1].float().cpu()
         ids.append(torch.multinomial(torch.softmax(logits / temperature, -1), 1, generator=generator).item())
     return tokenizer.decode(ids[1:])
 

@@ -171,11 +171,14 @@ def match(r: np.ndarray) -> Match:
     >>> match(np.array([[0.9, 0.8], [0.85, 0.1]])).assigned.tolist()
     [[0, 1], [1, 0]]
     """
-    r = np.nan_to_num(r, nan=-1.0)
+    if np.isnan(r).any():
+        r = np.nan_to_num(r, nan=-1.0)
     if 0 in r.shape:
         none = np.zeros((0, 2), dtype=int)
         return Match(r, np.zeros(0, int), np.zeros(0, int), none, none)
-    of_a, of_b = r.argmax(1), r.argmax(0)
+    of_a, of_b = r.argmax(1), np.empty(r.shape[1], dtype=int)
+    rows, columns = np.nonzero(r == r.max(0))  # argmax(0) would jump through memory
+    of_b[columns[::-1]] = rows[::-1]  # the first of equals comes last and stays
     rows = np.flatnonzero(of_b[of_a] == np.arange(len(of_a)))
     assigned = np.stack(linear_sum_assignment(r, maximize=True), axis=1)
     return Match(r, of_a, of_b, np.stack([rows, of_a[rows]], axis=1), assigned)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,10 @@ class Sae:
     @property
     def width(self) -> int:
         return len(self.b_enc)
+
+    def to(self, device: torch.device) -> "Sae":
+        """The same SAE on `device`, where the activations that it is to read are."""
+        return replace(self, **{name: getattr(self, name).to(device) for name in TENSORS})
 
     @torch.inference_mode()
     def encode(self, x: torch.Tensor) -> torch.Tensor:
@@ -135,7 +139,7 @@ class _Reconstruction:
     """Puts an SAE's reconstruction in place of the activations that pass, and measures it on the way."""
 
     def __init__(self, sae: Sae, kept: list[torch.Tensor], mean: torch.Tensor):
-        self.sae, self.kept, self.mean = sae, iter(kept), mean
+        self.sae, self.kept, self.mean = sae.to(mean.device), iter(kept), mean
         self.n, self.error, self.spread, self.fires = 0, 0.0, 0.0, torch.zeros(sae.width, device=mean.device)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:

@@ -22,9 +22,10 @@ def batch_threshold(z: torch.Tensor, k: int) -> float:
     >>> batch_threshold(torch.tensor([[5.0, 4.0], [1.0, 0.5]]), 1)
     4.0
     """
-    values = z.detach().float().cpu().numpy().ravel()
-    index = values.size - k * len(z)
-    return max(0.0, float(np.partition(values, index)[index]))
+    values, count = z.detach().flatten(), k * len(z)
+    if z.is_cuda:  # numpy finds it sooner than torch, but not on the far side of a bus
+        return max(0.0, values.topk(count, sorted=False).values.min().item())
+    return max(0.0, float(np.partition(values.float().numpy(), -count)[-count]))
 
 
 def gradients(sae: Sae, x: torch.Tensor, l1: float, dead: torch.Tensor | None, aux: float, k: int | None = None):

@@ -71,8 +71,17 @@ def _pool(count: int, most: int | None = None) -> Iterator[ThreadPoolExecutor]:
     threads = torch.get_num_threads()
     most = most or (1 if torch.cuda.is_available() else threads)
     workers = max(1, min(count, threads, most))
+    with limited(threads), ThreadPoolExecutor(workers, initializer=torch.set_num_threads,
+                                              initargs=(threads // workers,)) as pool:
+        yield pool
+
+
+@contextlib.contextmanager
+def limited(threads: int) -> Iterator[None]:
+    """Within the context torch uses so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
-            yield pool
+        yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)

@@ -1,0 +1,121 @@
+"""The whole pipeline where there is a GPU, as far as a machine without one can tell: every tensor on the right device."""
+
+import contextlib
+import dataclasses
+
+import gpu
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from unifeat import (
+    cases,
+    estimate,
+    explanations,
+    explorer,
+    flow,
+    lm,
+    profiles,
+    saetraining,
+    stages,
+    training,
+    verdicts,
+    weights,
+)
+
+P = profiles.load("smoke")
+
+
+def test_the_stand_in_refuses_what_a_gpu_refuses():
+    with gpu.present():
+        a, b = torch.zeros(2, 3, device="cuda"), torch.randn(3, 4).to(lm.device())
+        assert (a @ b).is_cuda and (a @ b).cpu().device == gpu.CPU and a[torch.tensor([0])].device == gpu.CUDA
+        for wrong in (lambda: a @ torch.zeros(3, 4), lambda: torch.zeros(2)[a[:, 0] > 0], lambda: torch.add(a, b.cpu()),
+                      lambda: torch.randn(3, device="cuda", generator=torch.Generator())):
+            with pytest.raises(RuntimeError, match="same device|Expected a 'cuda'"):
+                wrong()
+        for wrong in (a.numpy, lambda: np.asarray(a)):
+            with pytest.raises(TypeError, match="to numpy"):
+                wrong()
+
+
+def test_every_stage_runs_and_finds_what_a_cpu_finds(tmp_path, monkeypatch):
+    settings = str(tiny.profile(tmp_path / "tiny.toml")), str(tiny.text(tmp_path / "text"))
+    found = {}
+    for where in ("cpu", "cuda"):
+        monkeypatch.setenv("UNIFEAT_STORE", str(tmp_path / where))
+        run = stages.open_run(*settings)
+        with gpu.present() if where == "cuda" else contextlib.nullcontext():
+            assert lm.device().type == where
+            run.train_children()
+            run.train_saes()
+            weights.prepare(run)
+            flow.prepare(run, (weights.shares,), (explorer.data,))
+            assert len(flow.ladder(run)) and len(cases.partners(run)) and len(explanations.lexical(run, "lua"))
+            assert len(verdicts.swap(run)) and len(verdicts.pairs(run, run.compare(("base", 0), ("lua", 1))))
+            model = run.model("base")
+            lm.evaluate(model, run.blocks("lua"))  # leaves the model on the device
+            assert lm.sample(model, run.corpus.tokenizer, "the ", 3, 0)
+            found[where] = run.losses("base", "lua", "stories", "merged"), run.sae_table(), flow.persistence(run)
+    for cpu, cuda, columns, apart in zip(found["cpu"], found["cuda"], (["loss_nats"], ["l0", "fvu"], ["observed"]),
+                                         (0.02, 0.1, 0.1), strict=True):
+        np.testing.assert_allclose(cuda[columns].mean(), cpu[columns].mean(), rtol=apart)
+
+
+@pytest.mark.parametrize("kind, width", [("topk", 64), ("topk", 500), ("relu", 64), ("batchtopk", 64)])
+def test_saes_come_out_as_on_a_cpu(kind, width, tmp_path, monkeypatch):
+    monkeypatch.setattr(lm, "compute_dtype", lambda: torch.float32)
+    config = dataclasses.replace(P.sae, kind=kind, width=width, k=4, k_first=4, l1=1e-3, batch=64, tokens=64 * 40,
+                                 dead_after=500, aux=0.1)
+    x, out = torch.randn(40, 64, 16, generator=torch.Generator().manual_seed(0)), []
+
+    def train(device):
+        trainer = saetraining.Trainer(saetraining.init(config, 16, 0, 1.0, x[0].mean(0).to(device)), config)
+        for step, batch in enumerate(x):
+            trainer.update(batch.to(device))
+            if step == 20:  # as if killed and gone on with
+                tensors, values = trainer.state()
+                trainer = saetraining.Trainer(saetraining.init(config, 16, 0, 1.0, x[0].mean(0).to(device)), config)
+                trainer.restore({name: value.cpu() for name, value in tensors.items()}, values)
+        return trainer.finish()
+
+    out = [train("cpu")]
+    with gpu.present():
+        out.append(train(lm.device()))
+    for a, b in zip(*(one.parameters() for one in out), strict=True):
+        assert b.device == gpu.CPU
+        torch.testing.assert_close(b, a, rtol=1e-3, atol=1e-4)
+
+
+def test_an_interrupted_training_goes_on(tmp_path):
+    blocks = {"text": np.tile(np.arange(1, 33), (40, 1))}
+    config = dataclasses.replace(P.base, domains=("text",), weights=(1.0,), batch=4, tokens=4 * 32 * 8, evaluations=2)
+    with gpu.present():
+        whole, killed = (lm.build(P.model, 64, 32) for _ in range(2))
+        training.train(whole, blocks, config, {})
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("unifeat.checkpoint.Checkpoint.due", lambda self: True)
+            patch.setattr(training, "_step", _interrupted(training._step, 5))
+            training.train(killed, blocks, config, {}, folder=tmp_path)
+        resumed = lm.build(P.model, 64, 32)
+        training.train(resumed, blocks, config, {}, folder=tmp_path)
+        assert lm.weights_hash(resumed) == lm.weights_hash(whole)
+
+
+def _interrupted(step, count):
+    """`step`, but for a Ctrl-C after `count` calls."""
+    calls = iter(range(count))
+
+    def once(*args):
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return step(*args)
+
+    return once
+
+
+def test_what_a_run_takes_is_estimated():
+    with gpu.present():
+        found = estimate.estimate(dataclasses.replace(P, base=dataclasses.replace(P.base, batch=4)))
+    assert all(0 < value < np.inf for value in found["seconds"].values())
