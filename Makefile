@@ -43,7 +43,7 @@ help: ## This list |
 	@echo
 	@echo "  Times are of two CPU cores; a target that depends on the environment makes it first."
 
-env: ## Python packages, into the active environment or .venv | 1-2 min | 1.7 GB
+env: ## Python packages, into the active environment or .venv | 1-2 min | 2-6 GB
 	@$(STATE) | cmp -s - "$(STAMP)" || $(MAKE) --no-print-directory install
 
 FAIL = { echo $(1) >&2; exit 2; }

@@ -100,7 +100,8 @@ def present():
     with contextlib.ExitStack() as stack:
         for where, name, value in (
                 (torch.cuda, "is_available", lambda: True), (torch.cuda, "get_device_capability", lambda: (9, 0)),
-                (torch.cuda, "synchronize", lambda: None), (torch, "Generator", Generator), (lm, "device", lambda: CUDA),
+                (torch.cuda, "synchronize", lambda: None), (torch, "Generator", Generator),
+                (lm, "device", lambda: CUDA),
                 (torch, "autocast", lambda device, *args, **more: autocast("cpu", *args, **more)),
                 (torch.nn.Module, "to", _move), (torch.nn.Module, "cpu", lambda module: _move(module, CPU)),
                 (threads, "ThreadPoolExecutor", Pool)):

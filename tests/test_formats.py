@@ -8,12 +8,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pandas as pd
 import pytest
+import tiny
 import torch
 from huggingface_hub import HfApi, ModelCard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from test_resume import tiny  # noqa: F401 - a fixture: a profile and texts whose whole pipeline takes seconds
 
 from unifeat import __main__ as cli
 from unifeat import export, formats, lm, profiles, stages
@@ -155,9 +155,13 @@ def test_damaged_and_missing_files_are_refused(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def run(tiny, tmp_path_factory):  # noqa: F811
-    profile = profiles.load(str(tiny / "tiny.toml"), **{"corpora.source": "files",
-                                                        "corpora.folder": str(tiny / "text")})
+def small(tmp_path_factory):
+    return tiny.make(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def run(small, tmp_path_factory):
+    profile = profiles.load(small[0], **{"corpora.source": "files", "corpora.folder": small[1]})
     run = stages.Run(profile, tmp_path_factory.mktemp("store"), tmp_path_factory.mktemp("figures"))
     run.losses("lua"), run.sae_table("lua")
     return run
@@ -211,8 +215,8 @@ def test_export_reads_and_never_computes_and_overwrites_nothing(run, tmp_path):
             export.export(run, "lua", used, "saelens")
 
 
-def test_the_command_exports_and_explains_itself(run, tiny, tmp_path, monkeypatch, capsys):  # noqa: F811
-    arguments = ["--profile", str(tiny / "tiny.toml"), "--corpora", str(tiny / "text"), "--to", str(tmp_path / "new")]
+def test_the_command_exports_and_explains_itself(run, small, tmp_path, monkeypatch, capsys):
+    arguments = ["--profile", small[0], "--corpora", small[1], "--to", str(tmp_path / "new")]
     monkeypatch.setenv("UNIFEAT_STORE", str(run.root))
     assert cli.main(["export", "--model", "lua", "--format", "saelens", *arguments]) == 0
     assert formats.load_saelens(tmp_path / "new" / "seed0").width == run.profile.sae.width

@@ -1,4 +1,4 @@
-"""The whole pipeline where there is a GPU, as far as a machine without one can tell: every tensor on the right device."""
+"""The whole pipeline where there is a GPU, as far as one without can tell: all tensors on the right device."""
 
 import contextlib
 import dataclasses
@@ -41,7 +41,7 @@ def test_the_stand_in_refuses_what_a_gpu_refuses():
 
 
 def test_every_stage_runs_and_finds_what_a_cpu_finds(tmp_path, monkeypatch):
-    settings = str(tiny.profile(tmp_path / "tiny.toml")), str(tiny.text(tmp_path / "text"))
+    settings = tiny.make(tmp_path)
     found = {}
     for where in ("cpu", "cuda"):
         monkeypatch.setenv("UNIFEAT_STORE", str(tmp_path / where))

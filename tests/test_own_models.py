@@ -83,7 +83,8 @@ def pieces():
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
                                            decoders.Strip(" ", 1, 0)])
-    tokenizer.train_from_iterator([t.replace("é", "") for many in tiny.texts().values() for t in many], trainers.BpeTrainer(
+    documents = [text.replace("é", "") for many in tiny.texts().values() for text in many]
+    tokenizer.train_from_iterator(documents, trainers.BpeTrainer(
         vocab_size=300, special_tokens=[*special, *(f"<0x{byte:02X}>" for byte in range(256))], show_progress=False))
     state = json.loads(tokenizer.to_str())
     state["added_tokens"] = state["added_tokens"][:3]  # the bytes are none

@@ -21,22 +21,20 @@ print(tables.csv(flow.flow(run)), tables.csv(cases.partners(run)))
 """
 
 
-def start(folder, root):
+def start(settings, root):
     environment = dict(os.environ, UNIFEAT_STORE=str(root), OMP_NUM_THREADS="1")
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder / "tiny.toml"), str(folder / "text")],
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-                            start_new_session=True)
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, *settings], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            text=True, env=environment, start_new_session=True)
 
 
 def test_killed_and_resumed_runs_give_the_same_bytes(tmp_path):
-    tiny.profile(tmp_path / "tiny.toml")
-    tiny.text(tmp_path / "text")
-    run = start(tmp_path, tmp_path / "whole")
+    settings = tiny.make(tmp_path)
+    run = start(settings, tmp_path / "whole")
     whole, errors = run.communicate(timeout=300)
     assert run.returncode == 0 and whole.count("\n") > 100, errors[-2000:]
     rng, root, kills = random.Random(1), tmp_path / "killed", 0
     for _ in range(4):
-        run, done = start(tmp_path, root), len(list(root.glob("[!.]*")))
+        run, done = start(settings, root), len(list(root.glob("[!.]*")))
         until, patience = done + rng.randint(1, 12), time.monotonic() + 60
         while run.poll() is None and len(list(root.glob("[!.]*"))) < until and time.monotonic() < patience:
             time.sleep(rng.random() * 0.02)
@@ -45,7 +43,7 @@ def test_killed_and_resumed_runs_give_the_same_bytes(tmp_path):
             kills += 1
         run.communicate()
         assert not store.faults(root)  # whatever has a final name is whole
-    run = start(tmp_path, root)
+    run = start(settings, root)
     resumed, errors = run.communicate(timeout=300)
     assert run.returncode == 0, errors[-2000:]
     assert kills >= 2 and resumed[resumed.index("model,"):] == whole[whole.index("model,"):]

@@ -46,3 +46,8 @@ def text(folder: Path) -> Path:
         for i, document in enumerate(documents):
             (folder / domain / f"{i}.txt").write_text(document)
     return folder
+
+
+def make(folder: Path) -> tuple[str, str]:
+    """A profile and a folder of text in `folder`, as `stages.open_run` takes them."""
+    return str(profile(folder / "tiny.toml")), str(text(folder / "text"))
