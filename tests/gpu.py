@@ -104,6 +104,7 @@ def present():
                 (lm, "device", lambda: CUDA),
                 (torch, "autocast", lambda device, *args, **more: autocast("cpu", *args, **more)),
                 (torch.nn.Module, "to", _move), (torch.nn.Module, "cpu", lambda module: _move(module, CPU)),
+                (torch.optim.Optimizer, "_accelerator_graph_capture_health_check", lambda self: None),
                 (threads, "ThreadPoolExecutor", Pool)):
             stack.enter_context(mock.patch.object(where, name, value))
         stack.enter_context(Gpu())

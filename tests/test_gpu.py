@@ -25,6 +25,7 @@ from unifeat import (
 )
 
 P = profiles.load("smoke")
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="all other tests run on the GPU that is here")
 
 
 def test_the_stand_in_refuses_what_a_gpu_refuses():
