@@ -334,7 +334,7 @@ def test_the_flow_prints_counts_shares_ceiling_and_null(figures):
 
 
 def test_the_flow_has_columns_for_features_beyond_one_neuron_where_they_are_given(figures):
-    extra = ("not one neuron", "40.0 % [37.0, 43.0]", "53.0 %", "(60 %, 60 %, 60 %, 60 % of the child's features)")
+    extra = ("not one neuron", "40.0 % [37.0, 43.0]", " 53 %", "(60 %, 60 %, 60 %, 60 % of the child's features)")
     without = texts(plots.flow(flow_frame(), persistence_frame(), curve_frame()))
     assert all(one in " ".join(texts(figures["fig2_flow"]).split()) and one not in without for one in extra)
 

@@ -294,6 +294,6 @@ def _edge_rows(ax, rows: pd.DataFrame, columns: list):
         if all(finite(value) for value in interval):
             text += f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
         cells = (text, percent(values.get("ceiling")), percent(values.get("null")),
-                 percent(values.get("excess")))
+                 percent(values.get("excess"), 0))
         for x, cell, align in zip(columns, cells, ("left", *["right"] * 3), strict=True):
             ax.text(x, 2.35 + y, cell, fontsize=6.5, ha=align, va="center")
