@@ -65,26 +65,27 @@ def test_every_stage_runs_and_finds_what_a_cpu_finds(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind, width", [("topk", 64), ("topk", 500), ("relu", 64), ("batchtopk", 64)])
-def test_saes_come_out_as_on_a_cpu(kind, width, tmp_path, monkeypatch):
+def test_saes_come_out_as_on_a_cpu(kind, width, monkeypatch):
     monkeypatch.setattr(lm, "compute_dtype", lambda: torch.float32)
     config = dataclasses.replace(P.sae, kind=kind, width=width, k=4, k_first=4, l1=1e-3, batch=64, tokens=64 * 40,
                                  dead_after=500, aux=0.1)
-    x, out = torch.randn(40, 64, 16, generator=torch.Generator().manual_seed(0)), []
+    x = torch.randn(40, 64, 16, generator=torch.Generator().manual_seed(0))
 
     def train(device):
-        trainer = saetraining.Trainer(saetraining.init(config, 16, 0, 1.0, x[0].mean(0).to(device)), config)
-        for step, batch in enumerate(x):
-            trainer.update(batch.to(device))
-            if step == 20:  # as if killed and gone on with
-                tensors, values = trainer.state()
-                trainer = saetraining.Trainer(saetraining.init(config, 16, 0, 1.0, x[0].mean(0).to(device)), config)
-                trainer.restore({name: value.cpu() for name, value in tensors.items()}, values)
-        return trainer.finish()
+        one, other = (saetraining.Trainer(saetraining.init(config, 16, 0, 1.0, x[0].mean(0).to(device)), config)
+                      for _ in range(2))
+        for batch in x[:20]:
+            one.update(batch.to(device))
+        tensors, values = one.state()  # as if killed, and gone on with from the disk
+        other.restore({name: value.cpu() for name, value in tensors.items()}, values)
+        for batch in x[20:]:
+            other.update(batch.to(device))
+        return other.finish()
 
-    out = [train("cpu")]
+    cpu = train("cpu")
     with gpu.present():
-        out.append(train(lm.device()))
-    for a, b in zip(*(one.parameters() for one in out), strict=True):
+        cuda = train(lm.device())
+    for a, b in zip(cpu.parameters(), cuda.parameters(), strict=True):
         assert b.device == gpu.CPU
         torch.testing.assert_close(b, a, rtol=1e-3, atol=1e-4)
 
