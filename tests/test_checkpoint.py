@@ -1,5 +1,7 @@
+import contextlib
 import dataclasses
 
+import gpu
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,14 @@ SMOKE = profiles.load("smoke")
 
 class Killed(Exception):
     """What stands for kill -9 here."""
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request):
+    """Training runs on the device that there is, and again on a stand-in for a GPU where there is none."""
+    pretend = request.param == "cuda" and not torch.cuda.is_available()
+    with gpu.present() if pretend else contextlib.nullcontext():
+        yield
 
 
 @pytest.fixture
@@ -52,7 +62,7 @@ def train_saes(kind, folder=None):
 
 
 @pytest.mark.parametrize("after", [1, 4, 11, 12])
-def test_killed_language_model_training_goes_on_to_the_same_bytes(tmp_path, often, after):
+def test_killed_language_model_training_goes_on_to_the_same_bytes(tmp_path, often, device, after):
     whole, often.after = train_lm(), after
     with pytest.raises(Killed):
         train_lm(tmp_path)
@@ -61,7 +71,7 @@ def test_killed_language_model_training_goes_on_to_the_same_bytes(tmp_path, ofte
 
 @pytest.mark.parametrize("kind", profiles.KINDS)
 @pytest.mark.parametrize("after", [2, 7])
-def test_killed_sae_training_goes_on_to_the_same_bytes(tmp_path, often, kind, after):
+def test_killed_sae_training_goes_on_to_the_same_bytes(tmp_path, often, device, kind, after):
     whole, often.after = train_saes(kind), after
     with pytest.raises(Killed):
         train_saes(kind, tmp_path)

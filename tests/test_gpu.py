@@ -19,7 +19,6 @@ from unifeat import (
     profiles,
     saetraining,
     stages,
-    training,
     verdicts,
     weights,
 )
@@ -88,33 +87,6 @@ def test_saes_come_out_as_on_a_cpu(kind, width, monkeypatch):
     for a, b in zip(cpu.parameters(), cuda.parameters(), strict=True):
         assert b.device == gpu.CPU
         torch.testing.assert_close(b, a, rtol=1e-3, atol=1e-4)
-
-
-def test_an_interrupted_training_goes_on(tmp_path):
-    blocks = {"text": np.tile(np.arange(1, 33), (40, 1))}
-    config = dataclasses.replace(P.base, domains=("text",), weights=(1.0,), batch=4, tokens=4 * 32 * 8, evaluations=2)
-    with gpu.present():
-        whole, killed = (lm.build(P.model, 64, 32) for _ in range(2))
-        training.train(whole, blocks, config, {})
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr("unifeat.checkpoint.Checkpoint.due", lambda self: True)
-            patch.setattr(training, "_step", _interrupted(training._step, 5))
-            training.train(killed, blocks, config, {}, folder=tmp_path)
-        resumed = lm.build(P.model, 64, 32)
-        training.train(resumed, blocks, config, {}, folder=tmp_path)
-        assert lm.weights_hash(resumed) == lm.weights_hash(whole)
-
-
-def _interrupted(step, count):
-    """`step`, but for a Ctrl-C after `count` calls."""
-    calls = iter(range(count))
-
-    def once(*args):
-        if next(calls, None) is None:
-            raise KeyboardInterrupt
-        return step(*args)
-
-    return once
 
 
 def test_what_a_run_takes_is_estimated():

@@ -43,12 +43,6 @@ from unifeat import (
     weights,
 )
 
-SMALL = {
-    "corpora": dict(context=32, validation_share=0.3, max_bytes=0), "evaluation": dict(tokens=640, ngram=2),
-    **{name: dict(tokens=2_560, batch=8, warmup=2, evaluations=2) for name in ("base", "lua", "stories")},
-    "merge": dict(points=3), "probe": dict(tokens=640, min_fires=5, bootstrap=5),
-    "sae": dict(width=48, k=4, k_first=4, tokens=4_000, buffer=4_000, batch=200, warmup=2, dead_after=2_000),
-}
 HIDDEN = dict(vocab_size=300, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=24)
 GATED = dict(**HIDDEN, intermediate_size=24, num_key_value_heads=1)
 CONFIGS = {"mistral": MistralConfig(**GATED, bos_token_id=1, eos_token_id=2), "llama": LlamaConfig(**GATED),
@@ -147,7 +141,7 @@ def released(tmp_path_factory, pieces):
 def small(monkeypatch, tmp_path):
     """A profile file whose whole pipeline takes seconds, a store, and a folder for figures."""
     monkeypatch.setenv("UNIFEAT_STORE", str(tmp_path / "store"))
-    return str(tiny.profile(tmp_path / "small.toml", SMALL))
+    return str(tiny.profile(tmp_path / "small.toml"))
 
 
 def test_released_checkpoints_run_from_a_local_copy_in_the_hubs_layout(released, text, small):

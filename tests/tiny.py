@@ -21,11 +21,11 @@ WORDS = {"english": "the a city river was in of old new large known people",
          "lua": "local function end then x y ( ) = if nil"}
 
 
-def profile(path: Path, changes: dict = CHANGES) -> Path:
-    """The smoke profile with other values, {section: {key: value}}, as the file `path`."""
+def profile(path: Path) -> Path:
+    """The smoke profile with the values of CHANGES, as the file `path`."""
     sections = re.split(r"(?m)^(?=\[)", (profiles.FOLDER / "smoke.toml").read_text())
     for i, section in enumerate(sections):
-        for key, value in changes.get(section[1:section.find("]")], {}).items():
+        for key, value in CHANGES.get(section[1:section.find("]")], {}).items():
             sections[i], found = re.subn(rf"(?m)^{key} = .*$", f"{key} = {value}", sections[i])
             assert found == 1
     path.write_text("".join(sections))
