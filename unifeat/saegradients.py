@@ -8,12 +8,12 @@ from unifeat import lm
 from unifeat.sae import ROWS, Sae, act, largest
 from unifeat.threads import spread
 
-WIDE = 100  # latents per active one from which sums over the active beat products with all of them, on a CPU
+WIDE = {True: 100, False: 12}  # by lm.tiles: latents per active one from which sums over the active ones are faster
 
 
 def wide(width: int, k: int) -> bool:
     """Whether an SAE has so many latents per active one that a CPU does better with the active ones alone."""
-    return width >= WIDE * k
+    return width >= WIDE[lm.tiles()] * k
 
 
 def batch_threshold(z: torch.Tensor, k: int) -> float:
@@ -108,8 +108,10 @@ def _summed(weights: torch.Tensor, at: torch.Tensor, rows: torch.Tensor, width: 
     [[0.0], [32.0]]
     """
     starts = np.arange(0, weights.numel() + 1, weights.shape[1])
-    active = sparse.csr_matrix((weights.numpy().ravel(), at.numpy().ravel(), starts), shape=(len(rows), width))
-    return torch.from_numpy(active.tocsc().T @ rows.numpy())
+    active = sparse.csr_matrix((weights.numpy().ravel(), at.numpy().ravel(), starts), shape=(len(rows), width)).tocsc()
+    tokens, begin, weights = map(torch.from_numpy, (active.indices, active.indptr, active.data))
+    return torch.nn.functional.embedding_bag(tokens, rows, begin, per_sample_weights=weights, mode="sum",
+                                             include_last_offset=True)
 
 
 def _add_aux(grads, dead, z, rest, centred, w_dec, aux):
