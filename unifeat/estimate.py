@@ -88,7 +88,9 @@ def _language_model(model, p: Profile) -> float:
 def _sae(p: Profile, d: int, trainers: int) -> float:
     """Seconds per activation and SAE, several models at once where that is how they are trained."""
     x = torch.randn(p.sae.batch, d, device=lm.device(), generator=torch.Generator(lm.device()).manual_seed(0))
-    trainer = saetraining.Trainer(saetraining.init(p.sae, d, 0, 1.0, x.mean(0)), p.sae)
+    active = p.sae.k + (p.sae.k_first - p.sae.k) * p.sae.k_anneal / 2  # latents, as a mean over all steps
+    config = dataclasses.replace(p.sae, k_first=round(active))
+    trainer = saetraining.Trainer(saetraining.init(config, d, 0, 1.0, x.mean(0)), config)
     with threads.limited(max(1, torch.get_num_threads() // trainers)):
         return _seconds(lambda: trainer.update(x), 4) / p.sae.batch / trainers
 
