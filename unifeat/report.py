@@ -8,6 +8,7 @@ import platform
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from unifeat import controls, frontier, lm, ownmodels, records, store, weights
 from unifeat.profiles import MODELS
@@ -91,7 +92,8 @@ def provenance(run: Run) -> dict:
                 seeds=dict(corpora=p.corpora.seed, model=p.model.seed, base=p.base.seed, lua=p.lua.seed,
                            stories=p.stories.seed, saes=list(p.sae.seeds), probe=p.probe.seed),
                 packages={name: importlib.metadata.version(name) for name in PACKAGES}, commit=records.commit(),
-                device=f"{lm.device().type}, {platform.machine()}, {lm.compute_dtype()}".replace("torch.", ""))
+                device=", ".join([lm.device().type, platform.machine(), torch.backends.cpu.get_cpu_capability(),
+                                  *["AMX"] * lm.tiles(), str(lm.compute_dtype()).removeprefix("torch.")]))
 
 
 def _time(run: Run):
