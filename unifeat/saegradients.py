@@ -29,19 +29,18 @@ def batch_threshold(z: torch.Tensor, k: int) -> float:
 
 
 def gradients(sae: Sae, x: torch.Tensor, l1: float, dead: torch.Tensor | None, aux: float, k: int | None = None):
-    """Gradients of the loss on a batch x (B, d), at most ROWS of it at a time; of a wide TopK SAE a part on each core.
+    """Gradients of the loss on a batch x (B, d), at most ROWS of it at a time.
 
         loss = mean_b ||s x_b - (W_dec^T f_b + b_dec)||^2 + l1 * mean_b sum_i f_bi + aux * AuxK
 
     AuxK (Gao et al. 2024, arXiv 2406.04093, section A.2) makes the `dead` latents (indices) reconstruct the error
     that is left; here on the first ROWS activations of a batch. k: active latents in this step (None: those of `sae`).
     Returns (gradients in the order of `Sae.parameters`, fired (width,) bool, mean squared error, latents of the first
-    part, of a wide TopK SAE the active ones alone).
+    ROWS, of a wide TopK SAE the active ones alone).
     """
     dtype, batch, k = lm.compute_dtype(), len(x), sae.k if k is None else k
     few = sae.kind == "topk" and not x.is_cuda and wide(sae.width, k)
     w_enc, bias, w_dec = sae.w_enc.to(dtype), sae.b_enc.to(dtype), sae.w_dec if few else sae.w_dec.to(dtype)
-    size = min(ROWS, -(-batch // torch.get_num_threads())) if few else ROWS
 
     def one(part):
         number, rows = part
@@ -52,12 +51,11 @@ def gradients(sae: Sae, x: torch.Tensor, l1: float, dead: torch.Tensor | None, a
             grads, fired, rest, f = _sparse(sae, z, target, batch, k)
         else:
             grads, fired, rest, f = _dense(sae, z, target, centred, w_dec, batch, k, l1)
-        left = ROWS - number * size
-        if left > 0 and dead is not None and len(dead) and aux:
-            _add_aux(grads, dead, z[:left], rest[:left], centred[:left], w_dec, aux / min(ROWS, batch))
+        if number == 0 and dead is not None and len(dead) and aux:
+            _add_aux(grads, dead, z, rest, centred, w_dec, aux)
         return grads, fired, rest.square().sum(), f
 
-    parts, total = enumerate(x.split(size)), None
+    parts, total = enumerate(x.split(ROWS)), None
     for found in spread(one, parts) if few else map(one, parts):
         if total is None:
             total, first = found[:3], found[3]
@@ -117,10 +115,10 @@ def _summed(weights: torch.Tensor, at: torch.Tensor, rows: torch.Tensor, width: 
 
 
 def _add_aux(grads, dead, z, rest, centred, w_dec, aux):
-    """Add the gradients of aux * sum_b ||rest_b + W_dec[dead]^T topk(z_b[dead])||^2 to `grads`."""
+    """Add the gradients of aux * mean_b ||rest_b + W_dec[dead]^T topk(z_b[dead])||^2 to `grads`."""
     w = w_dec[dead].to(z.dtype)
     f = act(z[:, dead], "topk", min(w.shape[1] // 2, len(dead)), 0.0)
-    g = (((f @ w).float() + rest) * (2 * aux)).to(z.dtype)
+    g = (((f @ w).float() + rest) * (2 * aux / len(z))).to(z.dtype)
     dz = torch.ops.aten.threshold_backward(g @ w.T, f, 0)
     grads[0].index_add_(0, dead, (dz.T @ centred).float())
     grads[1].index_add_(0, dead, dz.sum(0, dtype=torch.float32))

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from unifeat import lm, profiles, training
 from unifeat.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
 from unifeat.sae import TENSORS, Sae
 from unifeat.saegradients import gradients
-from unifeat.threads import Bar, spread
+from unifeat.threads import Bar
 
 
 def init(config: profiles.Sae, d: int, seed: int, scale: float, center: torch.Tensor, lm_hash: str = "") -> Sae:
@@ -138,8 +137,7 @@ def train(model, blocks: list[np.ndarray], weights, config: profiles.Sae, name: 
           folder: Path | None = None, bar: Bar | None = None) -> tuple[list[Sae], list[dict]]:
     """Train one SAE per seed of `config` on one stream of activations of `model`.
 
-    Seeds differ in initial weights and in the order in which they draw batches from each buffer; on a CPU each has its
-    share of the cores.
+    Seeds differ in initial weights and in the order in which they draw batches from each buffer.
     Returns (SAEs, log): the log has one row per 1 % of training and seed: model, seed, tokens, fvu, l0, dead. With
     `folder` the state is saved there now and then, and a later call goes on from it. `bar`: a progress bar to advance
     by the tokens seen, instead of its own.
@@ -161,27 +159,19 @@ def train(model, blocks: list[np.ndarray], weights, config: profiles.Sae, name: 
         for i in range(at, len(buffer) - config.batch + 1, config.batch):
             if trainers[0].step >= trainers[0].steps:
                 break
-            parts = zip(trainers, (buffer.index_select(0, order[i:i + config.batch].to(buffer.device))
-                                   for order in orders), strict=True)
-            for row in filter(None, spread(partial(_advance, name=name, every=every, variance=variance), parts)):
-                log.append(row)
-                bar.set_postfix(fvu=f"{row['fvu']:.3f}", l0=f"{row['l0']:.0f}", refresh=False)
+            for trainer, order in zip(trainers, orders, strict=True):
+                terms = trainer.update(buffer.index_select(0, order[i:i + config.batch].to(buffer.device)))
+                if trainer.step % every == 0:
+                    log.append(dict(model=name, seed=trainer.sae.seed, tokens=trainer.step * config.batch,
+                                    fvu=float(terms["error"]) / variance, l0=l0(terms["latents"]), dead=terms["dead"]))
+                    bar.set_postfix(fvu=f"{log[-1]['fvu']:.3f}", l0=f"{log[-1]['l0']:.0f}", refresh=False)
+                del terms  # the next update's latents take their memory while it is cached
             bar.update(config.batch)
             if saved.due():
                 _save(saved, trainers, begin, dict(buffer=number, at=i + config.batch, log=log, variance=variance,
                                                    scale=trainers[0].sae.scale))
         at = 0
     return [trainer.finish() for trainer in trainers], log
-
-
-def _advance(part: tuple, name: str, every: int, variance: float) -> dict | None:
-    """One step of (trainer, batch); each `every` steps a row for the log."""
-    trainer, x = part
-    terms = trainer.update(x)
-    if trainer.step % every:
-        return None
-    return dict(model=name, seed=trainer.sae.seed, tokens=trainer.step * trainer.config.batch,
-                fvu=float(terms["error"]) / variance, l0=l0(terms["latents"]), dead=terms["dead"])
 
 
 def _trainers(buffer, config, lm_hash, generators, tensors, state) -> tuple[list["Trainer"], float]:

@@ -58,23 +58,19 @@ def side_by_side(work: Callable[[object, Bar], object], names: Iterable, total: 
 def spread(work: Callable, items: Iterable, most: int | None = None) -> Iterator:
     """work(item) of each, in order; as many at once as with `side_by_side`."""
     items = list(items)
-    if _workers(len(items), most) == 1:
+    if len(items) < 2:
         yield from map(work, items)
         return
     with _pool(len(items), most) as pool:
         yield from pool.map(work, items)
 
 
-def _workers(count: int, most: int | None) -> int:
-    """How many of `count` pieces of work are done at once."""
-    threads = torch.get_num_threads()
-    return max(1, min(count, threads, most or (1 if torch.cuda.is_available() else threads)))
-
-
 @contextlib.contextmanager
 def _pool(count: int, most: int | None = None) -> Iterator[ThreadPoolExecutor]:
     """Threads for `count` pieces of work, each on its share of the cores, on a GPU one; torch's are restored."""
-    threads, workers = torch.get_num_threads(), _workers(count, most)
+    threads = torch.get_num_threads()
+    most = most or (1 if torch.cuda.is_available() else threads)
+    workers = max(1, min(count, threads, most))
     with limited(threads), ThreadPoolExecutor(workers, initializer=torch.set_num_threads,
                                               initargs=(threads // workers,)) as pool:
         yield pool
