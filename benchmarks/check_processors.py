@@ -1,0 +1,49 @@
+"""Two finished runs of one profile beside each other, to see what another processor's rounding changes.
+
+    python -m benchmarks.check_processors figures ../other/figures > benchmarks/check_processors.json
+
+Prints what each run was made with and, per rung of the ladder (one-to-one pairs), both shares and excess shares with
+their intervals, and whether each lies in the other's. The intervals are over the probe's documents and the seeds of the
+SAEs of given models; other rounding, carried on by training, makes other models, so a share may lie outside.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+VALUES = {"observed": ("ci_low", "ci_high"), "excess": ("excess_low", "excess_high")}
+
+
+def compare(one: pd.DataFrame, other: pd.DataFrame) -> list[dict]:
+    """Rows of two tables as ladder.csv is: comparison, value, and of both runs the value, its interval and `within`.
+
+    >>> frame = pd.DataFrame(dict(group="edges", comparison="a → b", rule="one_to_one", observed=[0.5], ci_low=[0.4],
+    ...                           ci_high=[0.6], excess=[None], excess_low=[None], excess_high=[None]))
+    >>> [(row["value"], row["within"]) for row in compare(frame, frame.assign(observed=0.7, ci_high=0.8))]
+    [('observed', [True, False])]
+    """
+    both = one.merge(other, on=["group", "comparison", "rule"], suffixes=("", "_other"))
+    rows = []
+    for row in both[both["rule"] == "one_to_one"].to_dict("records"):
+        for value, (low, high) in VALUES.items():
+            runs = [[row[name + end] for name in (value, low, high)] for end in ("", "_other")]
+            if pd.notna(runs).all():
+                (a, *first), (b, *second) = runs
+                rows.append(dict(group=row["group"], comparison=row["comparison"], value=value, runs=runs,
+                                 within=[second[0] <= a <= second[1], first[0] <= b <= first[1]]))
+    return rows
+
+
+def main(folders: list[Path]) -> None:
+    """Print the comparison of two folders of figures as JSON."""
+    made = [json.loads((folder / "manifest.json").read_text(encoding="utf-8")) for folder in folders]
+    if made[0]["profile"] != made[1]["profile"] or made[0]["corpora"] != made[1]["corpora"]:
+        sys.exit(f"{folders[0]} and {folders[1]} are of different profiles or texts; compare two runs of one.")
+    rows = compare(*(pd.read_csv(folder / "data" / "ladder.csv") for folder in folders))
+    print(json.dumps(dict(runs=[{key: one[key] for key in ("device", "commit")} for one in made], rows=rows), indent=1))
+
+
+if __name__ == "__main__":
+    main([Path(name) for name in sys.argv[1:]])
