@@ -78,7 +78,7 @@ lock: ## Write requirements.lock anew from pyproject.toml | 1 min | 50 MB
 		-e 's/ -c build.constraints.txt,//' build/requirements.txt; } > build/requirements.lock
 	mv build/requirements.lock requirements.lock
 
-figures: env ## Run the notebooks and regenerate every figure | 20 min | 1 GB
+figures: env ## Run the notebooks and regenerate every figure | 20-30 min | 1 GB
 	@"$(BIN)/python" -m unifeat figures --profile "$(PROFILE)" --corpora "$(CORPORA)" --from "$(FROM)" \
 		--models "$(MODELS)" --hook "$(HOOK)"
 
