@@ -3,8 +3,9 @@
     python -m benchmarks.check_processors figures ../other/figures > benchmarks/check_processors.json
 
 Prints what each run was made with and, per rung of the ladder (one-to-one pairs), both shares and excess shares with
-their intervals, and whether each lies in the other's. The intervals are over the probe's documents and the seeds of the
-SAEs of given models; other rounding, carried on by training, makes other models, so a share may lie outside.
+their intervals, whether each lies in the other's, and both ceilings and nulls of an edge. The intervals are over the
+probe's documents and the seeds of the SAEs of given models; other rounding, carried on by training, makes other models,
+so a share may lie outside.
 """
 
 import json
@@ -14,25 +15,29 @@ from pathlib import Path
 import pandas as pd
 
 VALUES = {"observed": ("ci_low", "ci_high"), "excess": ("excess_low", "excess_high")}
+BESIDE = ("ceiling", "null")
 
 
 def compare(one: pd.DataFrame, other: pd.DataFrame) -> list[dict]:
     """Rows of two tables as ladder.csv is: comparison, value, and of both runs the value, its interval and `within`.
 
     >>> frame = pd.DataFrame(dict(group="edges", comparison="a → b", rule="one_to_one", observed=[0.5], ci_low=[0.4],
-    ...                           ci_high=[0.6], excess=[None], excess_low=[None], excess_high=[None]))
-    >>> [(row["value"], row["within"]) for row in compare(frame, frame.assign(observed=0.7, ci_high=0.8))]
-    [('observed', [True, False])]
+    ...                           ci_high=[0.6], excess=None, excess_low=None, excess_high=None, ceiling=0.9, null=0.0))
+    >>> rows = compare(frame, frame.assign(observed=0.7, ci_high=0.8))
+    >>> [(row["value"], row["within"], row["ceiling"]) for row in rows]
+    [('observed', [True, False], [0.9, 0.9])]
     """
     both = one.merge(other, on=["group", "comparison", "rule"], suffixes=("", "_other"))
     rows = []
     for row in both[both["rule"] == "one_to_one"].to_dict("records"):
+        beside = {name: [row[name], row[f"{name}_other"]] for name in BESIDE}
+        edge = beside if pd.notna(list(beside.values())).all() else {}  # other rungs have none
         for value, (low, high) in VALUES.items():
             runs = [[row[name + end] for name in (value, low, high)] for end in ("", "_other")]
             if pd.notna(runs).all():
                 (a, *first), (b, *second) = runs
                 rows.append(dict(group=row["group"], comparison=row["comparison"], value=value, runs=runs,
-                                 within=[second[0] <= a <= second[1], first[0] <= b <= first[1]]))
+                                 within=[second[0] <= a <= second[1], first[0] <= b <= first[1]], **edge))
     return rows
 
 

@@ -28,15 +28,16 @@ def test_examples_in_docstrings_hold(module):
 
 
 def test_two_runs_are_compared_if_they_are_of_one_profile(tmp_path, capsys):
-    ladder = "group,comparison,rule,observed,ci_low,ci_high,excess,excess_low,excess_high\n"
+    ladder = "group,comparison,rule,observed,ci_low,ci_high,excess,excess_low,excess_high,ceiling,null\n"
     for name, share in (("a", 0.5), ("b", 0.7)):
         (tmp_path / name / "data").mkdir(parents=True)
-        (tmp_path / name / "data" / "ladder.csv").write_text(f"{ladder}edges,x,one_to_one,{share},0.4,0.6,,,\n")
+        (tmp_path / name / "data" / "ladder.csv").write_text(f"{ladder}edges,x,one_to_one,{share},0.4,0.6,,,,0.9,0.0\n")
         (tmp_path / name / "manifest.json").write_text(json.dumps(
             dict(profile={}, corpora=[], device=f"cpu {name}", commit=name)))
     check_processors.main([tmp_path / "a", tmp_path / "b"])
     found = json.loads(capsys.readouterr().out)
     assert found["runs"][1] == dict(device="cpu b", commit="b") and found["rows"][0]["within"] == [True, False]
+    assert found["rows"][0]["ceiling"] == [0.9, 0.9] and found["rows"][0]["null"] == [0.0, 0.0]
     (tmp_path / "b" / "manifest.json").write_text(json.dumps(dict(profile={}, corpora=[1], device="", commit="")))
     with pytest.raises(SystemExit, match="different profiles or texts"):
         check_processors.main([tmp_path / "a", tmp_path / "b"])

@@ -24,7 +24,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, targets, dtype):
         rows, low = x.to(dtype), weight.to(dtype)
-        d_rows, d_weight = torch.empty_like(rows), rows.new_zeros(weight.T.shape, dtype=torch.float32)
+        d_rows = torch.empty_like(rows)
+        d_weight = rows.new_zeros(weight.T.shape, dtype=torch.float32)  # zeros_like keeps strides unlike the products'
         loss, held = torch.zeros((), device=x.device), rows.new_empty(min(lm.CHUNK, len(rows)), len(weight))
         for start in range(0, len(rows), lm.CHUNK):
             part, target = rows[start:start + lm.CHUNK], targets[start:start + lm.CHUNK]
