@@ -1,10 +1,12 @@
 import errno
+import gc
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -213,6 +215,27 @@ def test_code_version_ignores_prose_but_not_code(tmp_path):
         (tmp_path / "m.py").write_text(text)
         codes.append(store._code(tmp_path / "m.py", len(codes)))
     assert codes[0] == codes[1] != codes[2]
+
+
+@pytest.fixture
+def switches():
+    """Threads that take turns in the middle of what C code makes, as any garbage with a finalizer may have it."""
+    def turn(phase, info):
+        time.sleep(0)
+
+    gc.callbacks.append(turn)
+    yield
+    gc.callbacks.remove(turn)
+
+
+def test_code_versions_are_found_by_threads_at_once(switches):
+
+    def work(_):
+        store._code.cache_clear()
+        return store.code_version(merge, ngram, store)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert len(set(pool.map(work, range(20)))) == 1
 
 
 def test_write_text_replaces_whole_and_only_when_it_changes(tmp_path):

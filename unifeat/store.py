@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from unifeat import disk
+from unifeat import disk, late
 from unifeat.disk import StoreError  # noqa: F401 - what callers of this module catch
 
 MANIFEST, CHECKPOINT = "manifest.json", "checkpoint"
@@ -61,7 +61,9 @@ def code_version(*modules) -> str:
 @functools.lru_cache(maxsize=128)
 def _code(path: Path, _changed: int) -> str:
     """A module without prose; parsed again only when its file has changed."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    with late.LOCK:
+        tree = ast.parse(text)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if (isinstance(body, list) and body and isinstance(body[0], ast.Expr)
