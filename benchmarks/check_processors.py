@@ -43,6 +43,10 @@ def compare(one: pd.DataFrame, other: pd.DataFrame) -> list[dict]:
 
 def main(folders: list[Path]) -> None:
     """Print the comparison of two folders of figures as JSON."""
+    if len(folders) != 2:
+        sys.exit(f"Two folders of figures are compared, not {len(folders)}; give both.")
+    if absent := [path for path in folders if not (path / "manifest.json").is_file()]:
+        sys.exit(f"{absent[0]} holds no manifest.json; give folders that `make figures` has written.")
     made = [json.loads((folder / "manifest.json").read_text(encoding="utf-8")) for folder in folders]
     if made[0]["profile"] != made[1]["profile"] or made[0]["corpora"] != made[1]["corpora"]:
         sys.exit(f"{folders[0]} and {folders[1]} are of different profiles or texts; compare two runs of one.")

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -22,8 +23,10 @@ def quick() -> bool:
 
 
 def results() -> Path:
-    """Where results are kept: benchmarks/results, or with QUICK=1 a folder outside the repository's files."""
-    return paths.ROOT / "build" / "bench" / "quick" if quick() else Path(__file__).parent / "results"
+    """This machine's folder in benchmarks/results, or with QUICK=1 one outside the repository's files."""
+    if quick():
+        return paths.ROOT / "build" / "bench" / "quick"
+    return Path(__file__).parent / "results" / re.sub("[^a-z0-9]+", "-", short(machine()).lower())
 
 
 def scratch() -> Path:
@@ -64,6 +67,18 @@ def machine() -> dict:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return dict(processor=_processor(), cores=os.cpu_count(), memory_gb=round(pages / 1e9), gpu=gpu,
                 threads=torch.get_num_threads(), dtype=str(lm.compute_dtype()).removeprefix("torch."))
+
+
+def short(here: dict) -> str:
+    """A name for a `machine`: its GPU, or its processor with the best of its units for products; cores.
+
+    >>> short(dict(gpu=None, processor="Intel(R) Xeon(R) Processor avx2 avx512f amx_bf16", cores=2))
+    'Intel Xeon, amx_bf16, 2 cores'
+    """
+    words = re.sub(r"\(\w+\)| Processor", "", here["processor"]).split()
+    units = [word for word in words if word.startswith(("avx", "amx"))]
+    name = here["gpu"] or ", ".join([" ".join(words[:len(words) - len(units)]), *units[-1:]])
+    return f"{name}, {here['cores']} cores"
 
 
 def _processor() -> str:

@@ -1,4 +1,4 @@
-"""The results as one figure (speed.pdf, speed.png) and as the table of the README's section "Speed"."""
+"""The results: per machine a figure (speed.pdf, speed.png) and a table (speed.md), of all a table for the README."""
 
 import json
 from pathlib import Path
@@ -41,54 +41,72 @@ def limited(results: dict) -> str:
             f"memory at {limits['triad']:.0f} GB/s (triad)")
 
 
-def table(results: dict) -> str:
-    """Markdown: what the machine can do, then every job against its peers, at their defaults and tuned."""
-    limits = machine.limits(results["machine"])
-    lines = [f"{limited(results)}. A ratio over 1 means that ours is faster.", "",
-             "| job | ours | against | theirs | ratio | equal quality |", "|---|---|---|---|---|---|"]
+def rows(results: dict) -> list[dict]:
+    """Every job against each peer, in the tables' order: job, own (rate or time), what, theirs, ratio, quality."""
+    limits, out = machine.limits(results["machine"]), []
     for kind, what, rate, quality in (("lm", "language model", "tokens_per_s", "loss"),
                                       ("sae", "SAE", "activations_per_s", "fvu")):
         for found in training(results, kind):
-            job = f"{what}, {found['settings']['size']}"
-            own = (f"{found['rows'][0][rate]:,.0f} {rate.split('_')[0]}/s, {share(found, limits):.0%} of the product's "
-                   "rate")
-            for row in found["rows"][1:]:
-                if "error" in row:
-                    continue
-                fine = "**void**" if row["void"] else f"{quality} {found['rows'][0][quality]:.3f} / {row[quality]:.3f}"
-                lines.append(f"| {job} | {own} | {row['what']} | {row[rate]:,.0f} | {row['ratio']:.1f} | {fine} |")
-                job = own = ""
-    lines += _others(results)
+            first, *others = found["rows"]
+            own = f"{first[rate]:,.0f} {rate.split('_')[0]}/s, {share(found, limits):.0%} of the product's rate"
+            out += [dict(job=f"{what}, {found['settings']['size']}", own=own, what=row["what"],
+                         theirs=f"{row[rate]:,.0f}", ratio=f"{row['ratio']:.1f}",
+                         quality=None if row["void"] else f"{quality} {first[quality]:.3f} / {row[quality]:.3f}")
+                    for row in others if "error" not in row]
+    if "sae_stream" in results:
+        one, four = results["sae_stream"]["rows"]
+        out.append(dict(job="four SAEs on one stream", own=f"{one['seconds']:.1f} s", what=four["what"],
+                        theirs=f"{four['seconds']:.1f} s", ratio=f"{four['ratio']:.2f}", quality="the same SAEs"))
+    if "matching" in results:
+        s, (own, *others) = results["matching"]["settings"], results["matching"]["rows"]
+        job = f"correlations, {s['n']:,} x {s['n']:,}, {style.short(s['tokens'])} tokens, L0 {s['l0'][0]}-{s['l0'][1]}"
+        out += [dict(job=job, own=f"{own['seconds']:.0f} s, {own['peak_gib']:.1f} GiB",
+                     what=f"{row['what']}, {row['how']}", theirs=f"{row['seconds']:,.0f} s",
+                     ratio=f"{row['ratio']:,.0f}", quality=None if own["void"] else f"error {own['max_error']:.0e}")
+                for row in others]
+    if "features" in results:
+        found = results["features"]["rows"]
+        last = {row["what"]: row for row in found if row["tokens"] == found[-1]["tokens"]}
+        own, alone = last["encoding, densities, top contexts"], last["encoding alone"]
+        loop = last["loop over stored latents"]
+        out.append(dict(job=f"densities and top contexts, {style.short(own['tokens'])} tokens",
+                        own=f"{own['seconds']:.0f} s (encoding alone {alone['seconds']:.0f} s)",
+                        what=f"{loop['what']}, extrapolated", theirs=f"{loop['seconds']:,.0f} s",
+                        ratio=f"{loop['ratio']:,.0f}", quality="the same"))
+    return out
+
+
+def table(results: dict) -> str:
+    """Markdown: what one machine can do, then every job against its peers, at their defaults and tuned."""
+    lines = [f"{limited(results)}. A ratio over 1 means that ours is faster.", "",
+             "| job | ours | against | theirs | ratio | equal quality |", "|---|---|---|---|---|---|"]
+    before = None
+    for row in rows(results):
+        own = f"| {row['job']} | {row['own']} " if row["job"] != before else "|  |  "
+        lines.append(f"{own}| {row['what']} | {row['theirs']} | {row['ratio']} | {row['quality'] or '**void**'} |")
+        before = row["job"]
     errors = [f"{row['what']} ({name.rpartition('_')[2]}): {row['error']}" for name, found in results.items()
               for row in found["rows"] if "error" in row]
     return "\n".join(lines + [""] * bool(errors) + [f"Did not run here: {error}." for error in errors]) + "\n"
 
 
-def _others(results: dict) -> list[str]:
-    """Lines of the table for the jobs that are not training against a peer."""
-    lines = []
-    if "sae_stream" in results:
-        one, four = results["sae_stream"]["rows"]
-        lines.append(f"| four SAEs on one stream | {one['seconds']:.1f} s | {four['what']} | {four['seconds']:.1f} s | "
-                     f"{four['ratio']:.2f} | the same SAEs |")
-    if "matching" in results:
-        s, (own, *others) = results["matching"]["settings"], results["matching"]["rows"]
-        job = f"correlations, {s['n']:,} x {s['n']:,}, {style.short(s['tokens'])} tokens, L0 {s['l0'][0]}-{s['l0'][1]}"
-        mine = f"{own['seconds']:.0f} s, {own['peak_gib']:.1f} GiB"
-        for row in others:
-            fine = "**void**" if own["void"] else f"error {own['max_error']:.0e}"
-            lines.append(f"| {job} | {mine} | {row['what']}, {row['how']} | {row['seconds']:,.0f} s | "
-                         f"{row['ratio']:,.0f} | {fine} |")
-            job = mine = ""
-    if "features" in results:
-        rows = results["features"]["rows"]
-        last = {row["what"]: row for row in rows if row["tokens"] == rows[-1]["tokens"]}
-        own, alone = last["encoding, densities, top contexts"], last["encoding alone"]
-        loop = last["loop over stored latents"]
-        lines.append(f"| densities and top contexts, {style.short(own['tokens'])} tokens | {own['seconds']:.0f} s "
-                     f"(encoding alone {alone['seconds']:.0f} s) | {loop['what']}, extrapolated | "
-                     f"{loop['seconds']:,.0f} s | {loop['ratio']:,.0f} | the same |")
-    return lines
+def summary(machines: dict[str, dict]) -> str:
+    """Markdown: a column per machine, {folder: results}, with our rate of every job and its ratio to each peer's."""
+    cells = {}
+    for name, results in machines.items():
+        for row in rows(results):
+            job = cells.setdefault(row["job"], {"": {}})  # "": ours
+            job[""][name] = row["own"]
+            job.setdefault(row["what"], {})[name] = row["ratio"] if row["quality"] else "**void**"
+    titles = [harness.short(results["machine"]["machine"]) for results in machines.values()]
+    lines = [f"| job | ours, and its ratio to | {' | '.join(titles)} |", "|---|---|" + "---|" * len(titles)]
+    for job, peers in cells.items():
+        lines += [f"| {'' if what else job} | {what or '**ours**'} | {' | '.join(own.get(n, '') for n in machines)} |"
+                  for what, own in peers.items()]
+    notes = [f"- {limited(results)}: [figure](benchmarks/results/{name}/speed.pdf), "
+             f"[table](benchmarks/results/{name}/speed.md) with the peers' rates and losses."
+             for name, results in machines.items()]
+    return "\n".join([*lines, "", *notes]) + "\n"
 
 
 @style.styled
@@ -199,11 +217,13 @@ def refresh(readme: Path, text: str) -> None:
 
 
 def run() -> None:
-    """Figure and table from the results at hand; QUICK=1 prints the table instead of writing it into the README."""
-    found = load(harness.results())
-    style.write(draw(found), harness.results() / "speed")
+    """Figure and table of this machine's results, and the README's table of all; QUICK=1 prints its table instead."""
+    folder = harness.results()
+    found = load(folder)
+    style.write(draw(found), folder / "speed")
     if harness.quick():
         harness.say(table(found))
-    else:
-        refresh(paths.ROOT / "README.md", table(found))
-        harness.say(f"{paths.relative(harness.results() / 'speed.pdf')} and README.md written")
+        return
+    store.write_text(folder / "speed.md", table(found))
+    refresh(paths.ROOT / "README.md", summary({path.name: load(path) for path in sorted(folder.parent.iterdir())}))
+    harness.say(f"{paths.relative(folder)}/speed.pdf, speed.md and README.md written")

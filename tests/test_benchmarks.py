@@ -22,7 +22,8 @@ from benchmarks import (
 from unifeat import lm, matching, profiles, sae
 
 
-@pytest.mark.parametrize("module", [bench_features, bench_lm, bench_matching, bench_sae, check_processors])
+@pytest.mark.parametrize("module", [bench_features, bench_lm, bench_matching, bench_sae, check_processors,
+                                    harness])
 def test_examples_in_docstrings_hold(module):
     assert doctest.testmod(module).failed == 0
 
@@ -39,8 +40,9 @@ def test_two_runs_are_compared_if_they_are_of_one_profile(tmp_path, capsys):
     assert found["runs"][1] == dict(device="cpu b", commit="b") and found["rows"][0]["within"] == [True, False]
     assert found["rows"][0]["ceiling"] == [0.9, 0.9] and found["rows"][0]["null"] == [0.0, 0.0]
     (tmp_path / "b" / "manifest.json").write_text(json.dumps(dict(profile={}, corpora=[1], device="", commit="")))
-    with pytest.raises(SystemExit, match="different profiles or texts"):
-        check_processors.main([tmp_path / "a", tmp_path / "b"])
+    for names, problem in (("ab", "different profiles or texts"), ("a", "not 1"), ("ac", "c holds no manifest.json")):
+        with pytest.raises(SystemExit, match=problem):
+            check_processors.main([tmp_path / name for name in names])
 
 
 @pytest.fixture
@@ -164,6 +166,9 @@ def test_the_table_says_what_is_void_and_what_failed(tmp_path):
     assert "| SAE, laptop | 300 activations/s, 30% of the product's rate | SAELens, defaults | 100 | 3.0 | **vo" in text
     assert "|  |  | SAELens, tuned, bf16 | 150 | 2.0 | fvu 0.200 / 0.200" in text
     assert "Did not run here: sparsify, defaults (laptop): no such package." in text
+    both = report.summary({"one": report.load(tmp_path), "two": {name: results[name] for name in ("machine",)}})
+    assert "| job | ours, and its ratio to | a processor, 2 cores | a processor, 2 cores |" in both
+    assert "|  | SAELens, defaults | **void** |  |\n|  | SAELens, tuned, bf16 | 2.0 |  |\n" in both
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{report.MARKERS[0]}\nold\n{report.MARKERS[1]}\nafter\n")
     report.refresh(readme, text)

@@ -17,7 +17,7 @@ TAUS = np.round(np.linspace(0, 1, 41), 3)  # grid of the threshold curves; holds
 ROUNDING = 1e-9  # an exact copy has r = 1 up to this
 BLOCK = 64  # features whose correlations are finished together, while they are in the cache
 ROWS = 2048  # features whose products MKL makes at a time: it holds them twice
-SUMMED = 16  # fewer, and passing over all sums for each batch costs more than reading the batch from the cache saves
+SUMMED = 5  # fewer, and passing over all sums for each batch costs more than reading the batch from the cache saves
 DENSE = 65536  # rows of dense matrices added up at a time
 
 

@@ -87,29 +87,32 @@ def _sparse(sae: Sae, z, target, batch, k):
     """The same for TopK, in float32 and over the active latents alone; latents (rows, k)."""
     values, at = largest(z, k)
     f = torch.relu(values).float()
-    with torch.enable_grad():
-        back = torch.nn.functional.embedding_bag(at, sae.w_dec, per_sample_weights=f.requires_grad_(), mode="sum")
-    rest = back.detach() - target
+    rest = torch.nn.functional.embedding_bag(at, sae.w_dec, per_sample_weights=f, mode="sum") - target
     g = rest * (2 / batch)
-    (dz,) = torch.autograd.grad(back, f, g)
-    f = f.detach()
-    dz = torch.where(f > 0, dz, 0)
-    d_bias = torch.zeros(sae.width).index_add_(0, at.flatten(), dz.flatten())
-    grads = [_summed(dz, at, target, sae.width), d_bias, _summed(f, at, g, sae.width), g.sum(0) - d_bias @ sae.w_enc]
-    fired = torch.zeros(sae.width, dtype=torch.bool)
-    fired[at[f > 0]] = True
-    return grads, fired, rest, f
+    tokens, begin, weights = _by_latent(f, at, sae.width)
+    with torch.enable_grad():
+        d_dec = _summed(tokens, begin, weights.requires_grad_(), g)
+    (dz,) = torch.autograd.grad(d_dec, weights, sae.w_dec)  # of sum_bi f_bi <g_b, W_i>: the products <g_b, W_i>
+    weights = weights.detach()
+    dz = torch.where(weights > 0, dz, 0)
+    d_bias, total = (torch.segment_reduce(part, "sum", offsets=begin) for part in (dz, weights))
+    grads = [_summed(tokens, begin, dz, target), d_bias, d_dec.detach(), g.sum(0) - d_bias @ sae.w_enc]
+    return grads, total > 0, rest, f
 
 
-def _summed(weights: torch.Tensor, at: torch.Tensor, rows: torch.Tensor, width: int) -> torch.Tensor:
-    """Rows (n, d) summed into the latents `at` (n, k), with `weights` (n, k): (width, d).
+def _by_latent(f: torch.Tensor, at: torch.Tensor, width: int) -> list[torch.Tensor]:
+    """Active latents f (n, k) in the columns `at`, sorted by column: rows, where each column begins (width + 1,), f.
 
-    >>> _summed(torch.tensor([[2.0], [3.0]]), torch.tensor([[1], [1]]), torch.tensor([[1.0], [10.0]]), 2).tolist()
-    [[0.0], [32.0]]
+    >>> _by_latent(torch.tensor([[2.0], [3.0]]), torch.tensor([[1], [1]]), 2)
+    [tensor([0, 1]), tensor([0, 0, 2]), tensor([2., 3.])]
     """
-    starts = np.arange(0, weights.numel() + 1, weights.shape[1])
-    active = sparse.csr_matrix((weights.numpy().ravel(), at.numpy().ravel(), starts), shape=(len(rows), width)).tocsc()
-    tokens, begin, weights = map(torch.from_numpy, (active.indices, active.indptr, active.data))
+    starts = np.arange(0, f.numel() + 1, f.shape[1])
+    found = sparse.csr_matrix((f.numpy().ravel(), at.numpy().ravel(), starts), shape=(len(f), width)).tocsc()
+    return [torch.from_numpy(part) for part in (found.indices, found.indptr, found.data)]
+
+
+def _summed(tokens: torch.Tensor, begin: torch.Tensor, weights: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Rows (n, d) of the tokens of each latent (see `_by_latent`), summed with their weights: (width, d)."""
     return torch.nn.functional.embedding_bag(tokens, rows, begin, per_sample_weights=weights, mode="sum",
                                              include_last_offset=True)
 
