@@ -229,7 +229,6 @@ def switches():
 
 
 def test_code_versions_are_found_by_threads_at_once(switches):
-
     def work(_):
         store._code.cache_clear()
         return store.code_version(merge, ngram, store)

@@ -103,8 +103,8 @@ def _sparse(sae: Sae, z, target, batch, k):
 def _by_latent(f: torch.Tensor, at: torch.Tensor, width: int) -> list[torch.Tensor]:
     """Active latents f (n, k) in the columns `at`, sorted by column: rows, where each column begins (width + 1,), f.
 
-    >>> _by_latent(torch.tensor([[2.0], [3.0]]), torch.tensor([[1], [1]]), 2)
-    [tensor([0, 1]), tensor([0, 0, 2]), tensor([2., 3.])]
+    >>> [part.tolist() for part in _by_latent(torch.tensor([[2.0], [3.0]]), torch.tensor([[1], [1]]), 2)]
+    [[0, 1], [0, 0, 2], [2.0, 3.0]]
     """
     starts = np.arange(0, f.numel() + 1, f.shape[1])
     found = sparse.csr_matrix((f.numpy().ravel(), at.numpy().ravel(), starts), shape=(len(f), width)).tocsc()
