@@ -22,8 +22,7 @@ from benchmarks import (
 from unifeat import lm, matching, profiles, sae
 
 
-@pytest.mark.parametrize("module", [bench_features, bench_lm, bench_matching, bench_sae, check_processors,
-                                    harness])
+@pytest.mark.parametrize("module", [bench_features, bench_lm, bench_matching, bench_sae, check_processors, harness])
 def test_examples_in_docstrings_hold(module):
     assert doctest.testmod(module).failed == 0
 
