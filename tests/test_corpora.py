@@ -113,6 +113,14 @@ def test_overlap_counts_shared_runs(tmp_path):
     assert corpora.overlap(corpus, "lua", n=13) == 0.5
 
 
+def test_overlap_is_found_where_the_training_text_is_cut_for_reading(tmp_path):
+    train = np.random.default_rng(0).integers(1, 30_000, 2**19).astype(np.uint16)
+    np.save(tmp_path / "lua.train.npy", train)
+    np.save(tmp_path / "lua.validation.npy", np.concatenate([train[2**18 - 20:2**18 + 20], train[:12]]))
+    corpus = corpora.Corpus(tmp_path, None, [], 16, np.zeros(64))
+    assert corpora.overlap(corpus, "lua", n=13) == 28 / 40  # the last 12 windows begin in the first piece
+
+
 def test_damaged_result_is_named(tmp_path):
     with pytest.raises(CorpusError, match="does not hold complete corpora"):
         corpora.load(tmp_path)
@@ -127,7 +135,7 @@ def test_near_duplicates_go_and_neighbours_stay():
     far = words[:200] + text(2, 200).split()
     kept = duplicates.distinct([" ".join(w) for w in (words, near, far)] + [text(3)])
     assert kept.tolist() == [True, False, True, True]
-    a, b, c = (np.unique(duplicates._shingles(" ".join(w), {})) for w in (words, near, far))
+    a, b, c = (np.unique(duplicates._shingles([" ".join(w)])[0]) for w in (words, near, far))
     assert duplicates._jaccard(a, b) > 0.8 > duplicates._jaccard(a, c) > 0.2
 
 
@@ -138,6 +146,14 @@ def test_every_near_pair_of_a_larger_set_is_found():
     changed = [[*words[:i], "other", *words[i + 1:]] for words, i in zip(base, places, strict=True)]
     kept = duplicates.distinct([" ".join(words) for words in base + changed])
     assert kept[:60].all() and not kept[60:].any()
+
+
+def test_runs_of_words_stay_within_their_text():
+    texts = ["", "a b", text(1), "one", text(2, 8), text(3, 7), text(4, 9)]
+    runs, starts = duplicates._shingles(texts)
+    assert np.diff([*starts, len(runs)]).tolist() == [1, 1, 53, 1, 1, 1, 2]
+    alone = [duplicates._shingles([each])[0] for each in texts]
+    assert runs.tolist() == np.concatenate(alone).tolist() and len(set(runs.tolist())) == len(runs)
 
 
 def test_licence_header_goes_and_code_stays():
@@ -155,6 +171,8 @@ def test_two_documents_give_two_splits():
 
 
 def test_one_document_cannot_be_split():
+    with pytest.raises(CorpusError, match="has 0 documents of at least 200 bytes"):
+        corpora.select("lua", [["too short"]], CONFIG)
     for texts in ([text(1)], [text(1), text(1).upper()], [text(1), "short"]):
         with pytest.raises(CorpusError, match="The stories corpus has 1 document .* cannot be split"):
             corpora.select("stories", [texts], CONFIG)
@@ -284,6 +302,9 @@ def test_hub_reads_a_local_copy_in_hub_layout(tmp_path):
     want = dict(zip(DOMAINS, (english, python, english, ["local x = 1"]), strict=True))
     for domain in DOMAINS:
         assert sources.documents(domain, config, tmp_path)[0].texts == want[domain]
+    write_parquet(tmp_path / "roneneldan/TinyStories/data/train-00000-of-00001.parquet",
+                  {"text": [*english, None, ""] * 600})
+    assert sources.documents("stories", config, tmp_path)[0].texts == english * 600  # several batches of rows
     few = sources.documents("stories", replace(config, max_bytes=len(english[0]) + 1), tmp_path)[0].texts
     assert few == english[:2]
     write_parquet(tmp_path / "nilq/small-lua-stack/data/train-00000-of-00001.parquet", {"body": ["a"]})

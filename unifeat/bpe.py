@@ -1,6 +1,7 @@
 """Tokens: a byte-level BPE tokenizer, texts packed into streams of its numbers, and what each number stands for."""
 
 import numpy as np
+from tqdm import trange
 
 from unifeat.textfiles import SPECIAL
 
@@ -36,13 +37,11 @@ def pack(tokenizer, texts: list[str]) -> tuple[np.ndarray, list[int]]:
     tokenizer: tokenizers.Tokenizer. SPECIAL inside a text is spelled out in bytes, never token 0.
     """
     tokenizer.encode_special_tokens = True
-    parts, lengths = [], []
-    kind = np.uint16 if tokenizer.get_vocab_size() <= 2**16 else np.uint32
-    for start in range(0, len(texts), 256):
+    parts, kind = [], np.uint16 if tokenizer.get_vocab_size() <= 2**16 else np.uint32
+    for start in trange(0, len(texts), 256, desc="tokens", unit_scale=256, unit="doc", delay=5, leave=False):
         for encoding in tokenizer.encode_batch_fast(texts[start:start + 256], add_special_tokens=False):
-            parts += [[EOS], encoding.ids]
-            lengths.append(1 + len(encoding.ids))
-    return np.concatenate([np.asarray(part, kind) for part in parts]), lengths
+            parts.append(np.array([EOS, *encoding.ids], kind))
+    return np.concatenate(parts), [len(part) for part in parts]
 
 
 def token_bytes(tokenizer) -> np.ndarray:

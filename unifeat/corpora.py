@@ -213,13 +213,17 @@ def _sample(kept: dict, limit: int) -> list[str]:
 
 def overlap(corpus: Corpus, domain: str, n: int = 13) -> float:
     """Share of the validation windows of n tokens (within one document) that also occur in training text."""
-    train, held = (_windows(corpus.tokens(domain, split), n) for split in SPLITS)
-    if not len(held) or not len(train):
+    train, held = (corpus.tokens(domain, split) for split in SPLITS)
+    known, place = np.unique(_windows(held, n), return_inverse=True)
+    if not len(known):
         return 0.0
-    known, place = np.unique(held, return_inverse=True)
-    at = np.minimum(np.searchsorted(known, train), len(known) - 1)
-    seen = np.zeros(len(known), bool)
-    seen[at[known[at] == train]] = True
+    seen, likely = np.zeros(len(known), bool), np.zeros(2**24, bool)
+    likely[known >> np.uint64(40)] = True  # by their first bits: few training windows are worth a search
+    for start in range(0, len(train), 2**18):
+        runs = _windows(train[start:start + 2**18 + n - 1], n)
+        runs = runs[likely[runs >> np.uint64(40)]]
+        at = np.minimum(np.searchsorted(known, runs), len(known) - 1)
+        seen[at[known[at] == runs]] = True
     return float(seen[place].mean())
 
 

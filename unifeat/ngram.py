@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import torch
 
 
 class KneserNey:
@@ -21,11 +22,14 @@ class KneserNey:
         ids = np.zeros(len(tokens) + 1, dtype=np.int64)  # id of the (k-1)-gram starting at each position; k = 1: all 0
         grams = []
         for k in range(1, order + 1):
-            keys, first, inverse, counts = np.unique(ids[:len(tokens) - k + 1] * vocab + tokens[k - 1:],
-                                                     return_index=True, return_inverse=True, return_counts=True)
+            each = torch.from_numpy(ids[:len(tokens) - k + 1] * vocab + tokens[k - 1:])
+            keys, inverse, counts = (found.numpy() for found in
+                                     torch.unique(each, return_inverse=True, return_counts=True))  # on all cores
             grams.append((keys, counts))
             if k > 1:  # continuation counts of the order below: distinct k-grams that end in each (k-1)-gram
-                grams[k - 2] = (grams[k - 2][0], np.bincount(ids[first + 1], minlength=len(grams[k - 2][0])))
+                ends = np.empty(len(keys), dtype=np.int64)
+                ends[inverse] = ids[1:len(inverse) + 1]
+                grams[k - 2] = (grams[k - 2][0], np.bincount(ends, minlength=len(grams[k - 2][0])))
             ids = inverse
         for keys, counts in grams:
             n1, n2 = (counts == 1).sum(), (counts == 2).sum()

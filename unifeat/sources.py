@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tqdm import tqdm
+
 from unifeat import archives, hub, textfiles
 from unifeat.profiles import DOMAINS
 from unifeat.store import sha256
 from unifeat.textfiles import CorpusError
 
 EMBEDDED = Path(__file__).parent / "profiles" / "embedded.toml"
+ROWS = 1000  # of a data set that are read at once
 JOINED = 2000  # bytes of consecutive lines that make one document when a data set holds one line a row
 
 # The paper's data sets: name, column, commit (see `hub.commit`). Local copies in hub layout are read as they are.
@@ -132,8 +135,9 @@ def _hub(domain: str, config) -> Source:
         if local is None:
             revision = hub.commit(name, revision, "dataset")
         rows = datasets.load_dataset(str(local or name), split="train", streaming=True,
-                                     revision=None if local else revision)
-        texts = list(_take((row[column] for row in rows), domain, name, config.max_bytes))
+                                     revision=None if local else revision).with_format("arrow")
+        texts = (text for batch in rows.iter(ROWS) for text in batch[column].to_pylist() if text)
+        texts = list(_take(texts, domain, name, config.max_bytes))
     except KeyError as error:
         raise CorpusError(f"The data set {local or name} has no column {column}; its layout has changed, so "
                           "pin another revision.") from error
@@ -148,19 +152,22 @@ def _hub(domain: str, config) -> Source:
 def _take(texts, domain: str, name: str, limit: int) -> Iterator[str]:
     """Texts of `domain`; baby-python mixes English and Python rows, told apart by `looks_like_python`."""
     mixed = name == HUB["english"][0]
-    total, lines = 0, []
-    for text in texts:
-        if mixed and looks_like_python(text) != (domain == "python"):
-            continue
-        if mixed and domain == "english" and len(text) < 200:  # a row may be one line of a transcript
-            lines.append(text.strip())
-            if sum(map(len, lines)) < JOINED:
+    total, lines, held = 0, [], 0
+    with tqdm(total=limit or None, desc=f"{domain} from {name}", unit="B", unit_scale=True, delay=5) as bar:
+        for text in texts:
+            if mixed and looks_like_python(text) != (domain == "python"):
                 continue
-            text, lines = "\n".join(lines), []
-        yield text
-        total += len(text.encode())
-        if limit and total >= limit:
-            return
+            if mixed and domain == "english" and len(text) < 200:  # a row may be one line of a transcript
+                lines.append(text.strip())
+                held += len(lines[-1])
+                if held < JOINED:
+                    continue
+                text, lines, held = "\n".join(lines), [], 0
+            yield text
+            total += (size := len(text.encode()))
+            bar.update(size)
+            if limit and total >= limit:
+                return
 
 
 DEFINES = re.compile(r"^\s*(?:(?:async )?def \w+\(|class \w+[(:]|import [\w.]+(?: as \w+)?$"
