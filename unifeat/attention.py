@@ -25,7 +25,8 @@ class _Causal(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         q, k, v, p = ctx.saved_tensors
-        dz = torch.ops.aten._softmax_backward_data(grad @ v.transpose(1, 2), p, -1, p.dtype)
+        dz = grad @ v.transpose(1, 2)
+        torch.ops.aten._softmax_backward_data.out(dz, p, -1, p.dtype, grad_input=dz)  # in the same memory
         return (dz @ k).mul_(ctx.scale), (dz.transpose(1, 2) @ q).mul_(ctx.scale), p.transpose(1, 2) @ grad, None, None
 
 
