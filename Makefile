@@ -11,8 +11,9 @@ CHECK := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c '$(CHECK)' >/dev/null 2>&1 && echo $$p && break; done)
 
-# The active environment (conda's base is not for this, a deleted one neither), else .venv.
-ifneq ($(wildcard $(VIRTUAL_ENV)/bin/python),)
+# The active environment (conda's base is not for this, a deleted one neither), else .venv. Without an active one the
+# wildcard alone would find /bin/python.
+ifneq ($(and $(VIRTUAL_ENV),$(wildcard $(VIRTUAL_ENV)/bin/python)),)
 ENV := $(VIRTUAL_ENV)
 else ifneq ($(filter-out base,$(CONDA_DEFAULT_ENV)),)
 ENV := $(CONDA_PREFIX)
