@@ -93,7 +93,7 @@ def text_of(path: Path) -> str:
 
 
 def test_notebooks_run_in_order_with_parameters_in_their_own_folder_and_interpreter(tmp_path):
-    where = "import sys, os\nprint(PROFILE, os.getcwd(), sys.executable)"
+    where = "import sys, os\nprint(PROFILE, os.getcwd(), sys.executable, sep=os.linesep)"
     second = write(tmp_path / "02_b.ipynb", where, *(SAVE.format(name) for name in ("fig2", "fig1", "fig2")))
     first = write(tmp_path / "01_a.ipynb", where)
     write(tmp_path / "notes.ipynb", "1 / 0")
@@ -102,7 +102,7 @@ def test_notebooks_run_in_order_with_parameters_in_their_own_folder_and_interpre
     assert [outcome.saved for outcome in seen] == [(), ("fig2", "fig1")]
     assert all(0 < outcome.seconds < 60 for outcome in seen)
     for path in (first, second):
-        assert text_of(tmp_path / "executed" / path.name).split() == ["smoke", str(tmp_path), sys.executable]
+        assert text_of(tmp_path / "executed" / path.name).splitlines() == ["smoke", str(tmp_path), sys.executable]
 
 
 def test_a_kernel_registered_elsewhere_under_the_same_name_is_not_used(tmp_path, monkeypatch):
