@@ -147,6 +147,6 @@ def test_readme_says_what_the_committed_figures_hold():
 
 def test_as_many_comparisons_at_once_as_there_are_cores_and_fit_the_memory(monkeypatch):
     monkeypatch.setattr(flow.torch, "get_num_threads", lambda: 6)
-    monkeypatch.setattr(flow.os, "sysconf", lambda name: 4096 if name == "SC_PAGE_SIZE" else 16 * 2**30 // 4096)
+    monkeypatch.setattr(flow.limits, "memory", lambda: 16 * 2**30)
     assert flow.workers(2048) == 6 and flow.workers(8192) == 5  # of 2.7 GB each in nine tenths of 17.2 GB
     assert flow.workers(16_384) == flow.workers(65_536) == 1

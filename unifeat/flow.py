@@ -1,13 +1,12 @@
 """Persistence, flow and the ladder: what the matches of a run add up to, beside ceilings and nulls."""
 
 import itertools
-import os
 
 import numpy as np
 import pandas as pd
 import torch
 
-from unifeat import intervals, matching, rungs, threads
+from unifeat import intervals, limits, matching, rungs, threads
 from unifeat.comparison import Comparison
 from unifeat.profiles import MODELS
 from unifeat.stages import Run
@@ -19,8 +18,7 @@ HELD = 5  # arrays of features x features that a comparison holds at most, its f
 
 def workers(width: int) -> int:
     """Comparisons of SAEs of `width` latents made at once: no more than there are cores, and that fit the memory."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, min(torch.get_num_threads(), int(0.9 * memory / (HELD * 8 * width**2))))
+    return max(1, min(torch.get_num_threads(), int(0.9 * limits.memory() / (HELD * 8 * width**2))))
 
 
 def seed_pairs(run: Run, arm: str) -> list[tuple[int, int]]:

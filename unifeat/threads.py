@@ -8,6 +8,11 @@ from threading import Event
 import torch
 from tqdm import tqdm
 
+from unifeat import limits
+
+# torch takes every core it sees; where a container has less time than that, its threads would stop each other.
+torch.set_num_threads(min(torch.get_num_threads(), limits.cores()))
+
 
 class Stopped(Exception):
     """Another piece of the work failed or was interrupted; this one ends early."""
