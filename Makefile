@@ -29,6 +29,8 @@ STATE := { pwd; cat requirements.lock; }
 export GOMP_SPINCOUNT ?= 10000
 # Compiled modules are kept, whatever the caller's setting (images often forbid it): a notebook starts 5 s sooner.
 export PYTHONDONTWRITEBYTECODE :=
+# In a conda environment Python would take the user's own packages (~/.local) before the pinned ones.
+export PYTHONNOUSERSITE := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help env lock figures estimate controls explorer verify gc test lint unit soak nbval bench audit lab notebooks docs clean install

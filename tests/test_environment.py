@@ -126,6 +126,12 @@ def test_the_active_environment_is_used_but_neither_condas_base_nor_a_deleted_on
     assert used(CONDA_PREFIX="/opt/conda/envs/uf", CONDA_DEFAULT_ENV="uf") == "/opt/conda/envs/uf"
 
 
+def test_packages_of_the_users_do_not_stand_before_the_pinned_ones():
+    done = subprocess.run(["make", "-f", "-", "show"], input="include Makefile\nshow:\n\t@env\n", cwd=ROOT,
+                          capture_output=True, text=True, check=True)
+    assert "PYTHONNOUSERSITE=1" in done.stdout.splitlines()
+
+
 def test_environment_is_installed_again_only_when_the_lock_or_the_place_differs(old_python):
     active = old_python.parent.parent
     stamp = active / "unifeat.stamp"
