@@ -6,9 +6,9 @@ FROM ?=
 MODELS ?=
 HOOK ?=
 
-# The first Python that starts and is new enough; PYTHON=... chooses another.
-CHECK := import sys; sys.exit(sys.version_info < (3, 11))
-PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+# The first Python that starts and that the pinned torch has packages for; PYTHON=... chooses another.
+CHECK := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
 	$$p -c '$(CHECK)' >/dev/null 2>&1 && echo $$p && break; done)
 
 # The active environment (conda's base is not for this, a deleted one neither), else .venv. Without an active one the
@@ -54,11 +54,11 @@ VENV = "$(PYTHON) cannot make a virtual environment; install its venv module (De
 
 install:
 ifeq ($(ENV),.venv)
-	@test -n "$(PYTHON)" || $(call FAIL,"No Python 3.11 or newer is on the PATH; install one or name it: make PYTHON=...")
-	@"$(PYTHON)" -c '$(CHECK)' 2>/dev/null || $(call FAIL,"$(PYTHON) is older than Python 3.11 or does not start; name another: make PYTHON=...")
+	@test -n "$(PYTHON)" || $(call FAIL,"No Python 3.11 to 3.14 is on the PATH; install one or name it: make PYTHON=...")
+	@"$(PYTHON)" -c '$(CHECK)' 2>/dev/null || $(call FAIL,"$(PYTHON) is not Python 3.11 to 3.14 or does not start; name another: make PYTHON=...")
 	@"$(PYTHON)" -m venv .venv || $(call FAIL,$(VENV))
 else
-	@"$(BIN)/python" -c '$(CHECK)' 2>/dev/null || $(call FAIL,"The active environment $(ENV) has a Python older than 3.11; deactivate it and try again.")
+	@"$(BIN)/python" -c '$(CHECK)' 2>/dev/null || $(call FAIL,"The active environment $(ENV) has no Python 3.11 to 3.14; deactivate it and try again.")
 endif
 	@echo "Installing the pinned packages into $(ENV) ..."
 	@quiet=-q; test -t 1 && quiet=; \

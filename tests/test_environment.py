@@ -7,6 +7,7 @@ import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -99,18 +100,30 @@ def first_line(result: subprocess.CompletedProcess) -> str:
     return result.stderr.splitlines()[0]
 
 
+def test_make_takes_the_pythons_that_the_package_and_its_continuous_tests_name():
+    check = re.search(r"^CHECK := import sys; (.*)$", MAKEFILE, re.MULTILINE)[1]
+    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8"))
+    taken = []
+    for minor in range(20):
+        refused = []
+        exec(check, {"sys": SimpleNamespace(version_info=(3, minor, 1), exit=refused.append)})
+        taken += [f"3.{minor}"] * (refused == [False])
+    assert taken == [f"3.{i}" for i in range(20) if f"3.{i}.1" in SpecifierSet(PROJECT["requires-python"])]
+    assert taken == workflow["jobs"]["test"]["strategy"]["matrix"]["python"]
+
+
 def test_a_python_that_is_too_old_is_one_sentence(old_python):
     line = first_line(make("install", f"PYTHON={old_python}"))
-    assert line == f"{old_python} is older than Python 3.11 or does not start; name another: make PYTHON=..."
+    assert line == f"{old_python} is not Python 3.11 to 3.14 or does not start; name another: make PYTHON=..."
 
 
 def test_no_python_at_all_is_one_sentence():
-    assert first_line(make("install", "PYTHON=")).startswith("No Python 3.11 or newer is on the PATH;")
+    assert first_line(make("install", "PYTHON=")).startswith("No Python 3.11 to 3.14 is on the PATH;")
 
 
 def test_an_active_environment_that_is_too_old_is_one_sentence(old_python):
     line = first_line(make("install", VIRTUAL_ENV=str(old_python.parent.parent)))
-    assert line.startswith("The active environment ") and "older than 3.11" in line
+    assert line.startswith("The active environment ") and "has no Python 3.11 to 3.14;" in line
 
 
 def test_the_active_environment_is_used_but_neither_condas_base_nor_a_deleted_one(old_python):
@@ -140,7 +153,7 @@ def test_environment_is_installed_again_only_when_the_lock_or_the_place_differs(
     result = make("env", VIRTUAL_ENV=str(active))
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     stamp.write_text(text + "x==1\n", encoding="utf-8")
-    assert "older than 3.11" in make("env", VIRTUAL_ENV=str(active)).stderr
+    assert "has no Python 3.11" in make("env", VIRTUAL_ENV=str(active)).stderr
 
 
 @pytest.mark.parametrize("chosen, found", [([], False), (["-m", "not network"], False), (["-m", "soak"], True)])

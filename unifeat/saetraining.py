@@ -171,6 +171,7 @@ def train(model, blocks: list[np.ndarray], weights, config: profiles.Sae, name: 
                 _save(saved, trainers, begin, dict(buffer=number, at=i + config.batch, log=log, variance=variance,
                                                    scale=trainers[0].sae.scale))
         at = 0
+    bar.update(config.tokens % config.batch)  # what is less than a step
     return [trainer.finish() for trainer in trainers], log
 
 
