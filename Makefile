@@ -81,7 +81,7 @@ lock: ## Write requirements.lock anew from pyproject.toml | 1 min | 50 MB
 		-e 's/ -c build.constraints.txt,//' build/requirements.txt; } > build/requirements.lock
 	mv build/requirements.lock requirements.lock
 
-figures: env ## Run the notebooks and regenerate every figure | 20-30 min | 1 GB
+figures: env ## Run the notebooks and regenerate every figure | 20-35 min | 1 GB
 	@"$(BIN)/python" -m unifeat figures --profile "$(PROFILE)" --corpora "$(CORPORA)" --from "$(FROM)" \
 		--models "$(MODELS)" --hook "$(HOOK)"
 
@@ -101,7 +101,7 @@ verify: env ## Read every byte of the store of results and name what is damaged 
 gc: env ## List what no recent run asked the store for; APPLY=1 removes it | 1 s |
 	@"$(BIN)/python" -m unifeat gc $(if $(filter 1,$(APPLY)),--apply)
 
-test: lint unit ## All that CI checks: style, tests, the figures and notebooks in small | 8 min | 300 MB
+test: lint unit ## All that CI checks: style, tests, the figures and notebooks in small | 8-11 min | 300 MB
 	@$(MAKE) --no-print-directory figures PROFILE=smoke CORPORA= FROM= MODELS= HOOK=
 	@$(MAKE) --no-print-directory controls PROFILE=smoke CORPORA= MODELS= HOOK=
 	@$(SUMS) > build/smoke.sums
@@ -113,7 +113,7 @@ SUMS := find figures/smoke -type f -exec cksum {} + | sort
 lint: env ## Style of code and notebooks | 1 s |
 	@"$(BIN)/ruff" check .
 
-unit: env ## Unit tests and doctests | 3 min |
+unit: env ## Unit tests and doctests | 3-5 min |
 	@"$(BIN)/python" -m pytest -q --doctest-modules -n 2 --dist loadfile
 
 soak: env ## Kill the smoke run 20 times, finish it, compare every byte | 12 min | 300 MB
