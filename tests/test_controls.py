@@ -46,7 +46,8 @@ def test_wilson_against_its_definition():
 
 def test_answers_say_what_the_intervals_allow():
     apart = controls.answer(frame([1, 16], [0.2, 0.6]), "Size")
-    assert apart == ("Size: it matters; excess persistence lies between 20 % [15, 25] at 1 and 60 % [55, 65] at 16.")
+    assert apart == ("Size: it matters; excess persistence lies between 20 % [15, 25] at 1 (observed 10.0 %, ceiling "
+                     "50.0 %, null 0.0 %) and 60 % [55, 65] at 16 (observed 30.0 %, ceiling 50.0 %, null 0.0 %).")
     assert "no difference can be told" in controls.answer(frame(["a", "b"], [0.2, 0.25]), "Size")
     assert "too few variants" in controls.answer(frame(["a"], [0.2]), "Size")
     unmatched = frame(["topk", "relu", "batchtopk"], [0.2, 0.9, 0.25], matched=[True, False, True])
@@ -58,7 +59,8 @@ def test_the_answer_on_initialization_compares_arms_within_an_edge():
     rows = frame(["independent", "shared"] * 2, [0.4, 0.8, 0.5, 0.52], edge=["base → lua"] * 2 + ["lua → merged"] * 2,
                  same_index=[0.0, 0.6, 0.0, 0.2])
     text = controls.answer_initialization(rows)
-    assert "on 1 of 2 edges, most on base → lua, from 40 % [35, 45] with independent to 80 %" in text
+    assert ("on 1 of 2 edges, most on base → lua, from 40 % [35, 45] with independent (observed 20.0 %, ceiling "
+            "50.0 %, null 0.0 %) to 80 %") in text
     assert "40 % of the shared arm's pairs" in text
 
 

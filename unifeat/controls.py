@@ -223,10 +223,15 @@ def answer(frame: pd.DataFrame, what: str) -> str:
     low, high = rows.loc[rows[column].idxmin()], rows.loc[rows[column].idxmax()]
     ends = ("excess_low", "excess_high") if column == "excess" else ("ci_low", "ci_high")
     verdict = "it matters" if low[ends[1]] < high[ends[0]] else "no difference can be told"
-    text = [f"{100 * row[column]:.0f} % [{100 * row[ends[0]]:.0f}, {100 * row[ends[1]]:.0f}] at {_name(row)}"
-            for row in (low, high)]
+    text = [f"{100 * row[column]:.0f} % [{100 * row[ends[0]]:.0f}, {100 * row[ends[1]]:.0f}] at {_name(row)} "
+            f"({_parts(row)})" for row in (low, high)]
     label = "excess persistence" if column == "excess" else "persistence"
     return f"{what}: {verdict}; {label} lies between {text[0]} and {text[1]}."
+
+
+def _parts(row) -> str:
+    """What an excess is made of."""
+    return ", ".join(f"{name} {100 * row[name]:.1f} %" for name in ("observed", "ceiling", "null"))
 
 
 def _name(row) -> str:
@@ -240,8 +245,9 @@ def answer_initialization(frame: pd.DataFrame) -> str:
     apart = ((rows["excess_low"]["shared"] > rows["excess_high"]["independent"])
              | (rows["excess_high"]["shared"] < rows["excess_low"]["independent"]))
     edge = change.abs().idxmax()
-    ends = [f"{100 * rows['excess'][arm][edge]:.0f} % [{100 * rows['excess_low'][arm][edge]:.0f}, "
-            f"{100 * rows['excess_high'][arm][edge]:.0f}]" for arm in ("independent", "shared")]
+    arms = frame[frame["edge"] == edge].set_index("x")
+    ends = [f"{100 * row['excess']:.0f} % [{100 * row['excess_low']:.0f}, {100 * row['excess_high']:.0f}] with {arm} "
+            f"({_parts(row)})" for arm, row in arms.loc[["independent", "shared"]].iterrows()]
     return (f"Shared initialization: excess persistence differs beyond its intervals on {apart.sum()} of {len(rows)} "
-            f"edges, most on {edge}, from {ends[0]} with independent to {ends[1]} with shared initial weights; "
+            f"edges, most on {edge}, from {ends[0]} to {ends[1]} initial weights; "
             f"{100 * rows['same_index']['shared'].mean():.0f} % of the shared arm's pairs have the same index.")

@@ -18,8 +18,9 @@ from unifeat.tables import csv
 PACKAGES = ("torch", "transformers", "tokenizers", "transformer-lens", "datasets", "numpy", "scipy", "matplotlib",
             "seaborn", "papermill")
 
-CONTROLS = dict(thresholds="Threshold", densities="Firing density", mixes="Text of the probe", kinds="Kind of SAE",
-                sizes="Size of the dictionary", lengths="Length of training", models="Seed of the language model")
+CONTROLS = dict(thresholds="Threshold", densities="Firing density (log10)", mixes="Text of the probe",
+                kinds="Kind of SAE", sizes="Size of the dictionary (latents per neuron)",
+                lengths="Length of training (M activations)", models="Seed of the language model")
 MARKERS = ("<!-- results: written by `make notebooks` from figures/data, checked by the tests -->",
            "<!-- end of results -->")
 
@@ -136,7 +137,8 @@ def results(folder: Path, tau: float = 0.8) -> str:
               f"{', '.join(f'{name} {ceilings[name]:.1%}' for name in MODELS)}."]
     if (folder / "data" / "control_frontier.csv").is_file():
         lines += ["", "The controls (`make controls`, notebook 9), on the edge base -> lua. Excess is (observed - "
-                  "null) / (ceiling - null); ceilings and nulls stand in `figures/data/control_*.csv`.", "",
+                  "null) / (ceiling - null), with its 95 % interval. Kinds, sizes and lengths are "
+                  "compared on SAEs trained for less, with lower ceilings. Tables: `figures/data/control_*.csv`.", "",
                   *(f"- {sentence}" for sentence in _controls(folder / "data"))]
     return "\n".join(lines) + "\n"
 
