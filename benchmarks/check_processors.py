@@ -5,7 +5,7 @@
 Prints what each run was made with and, per rung of the ladder (one-to-one pairs), both shares and excess shares with
 their intervals, whether each lies in the other's, and both ceilings and nulls of an edge. The intervals are over the
 probe's documents and the seeds of the SAEs of given models; other rounding, carried on by training, makes other models,
-so a share may lie outside.
+so a share may lie outside. Where both runs have controls, what they say of each stands side by side.
 """
 
 import json
@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+
+from unifeat import report
 
 VALUES = {"observed": ("ci_low", "ci_high"), "excess": ("excess_low", "excess_high")}
 BESIDE = ("ceiling", "null")
@@ -51,7 +53,10 @@ def main(folders: list[Path]) -> None:
     if made[0]["profile"] != made[1]["profile"] or made[0]["corpora"] != made[1]["corpora"]:
         sys.exit(f"{folders[0]} and {folders[1]} are of different profiles or texts; compare two runs of one.")
     rows = compare(*(pd.read_csv(folder / "data" / "ladder.csv") for folder in folders))
-    print(json.dumps(dict(runs=[{key: one[key] for key in ("device", "commit")} for one in made], rows=rows), indent=1))
+    both = all((folder / "data" / "control_frontier.csv").is_file() for folder in folders)
+    answers = list(zip(*(report.answers(folder / "data") for folder in folders), strict=True)) if both else []
+    runs = [{key: one[key] for key in ("device", "commit")} for one in made]
+    print(json.dumps(dict(runs=runs, controls=answers, rows=rows), indent=1, ensure_ascii=False))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import dataclasses
 import doctest
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ from benchmarks import (
 )
 from unifeat import lm, matching, profiles, sae
 
+FIGURES = Path(__file__).parent.parent / "figures"
+
 
 @pytest.mark.parametrize("module", [bench_features, bench_lm, bench_matching, bench_sae, check_processors, harness])
 def test_examples_in_docstrings_hold(module):
@@ -38,10 +41,18 @@ def test_two_runs_are_compared_if_they_are_of_one_profile(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["runs"][1] == dict(device="cpu b", commit="b") and found["rows"][0]["within"] == [True, False]
     assert found["rows"][0]["ceiling"] == [0.9, 0.9] and found["rows"][0]["null"] == [0.0, 0.0]
+    assert found["controls"] == []
     (tmp_path / "b" / "manifest.json").write_text(json.dumps(dict(profile={}, corpora=[1], device="", commit="")))
     for names, problem in (("ab", "different profiles or texts"), ("a", "not 1"), ("ac", "c holds no manifest.json")):
         with pytest.raises(SystemExit, match=problem):
             check_processors.main([tmp_path / name for name in names])
+
+
+def test_two_runs_controls_stand_side_by_side(capsys):
+    check_processors.main([FIGURES, FIGURES])
+    controls = json.loads(capsys.readouterr().out)["controls"]
+    assert len(controls) == 9 and all(one == other for one, other in controls)
+    assert controls[1][0].startswith("Threshold: ")
 
 
 @pytest.fixture

@@ -139,12 +139,12 @@ def results(folder: Path, tau: float = 0.8) -> str:
         lines += ["", "The controls (`make controls`, notebook 9), on the edge base -> lua. Excess is (observed - "
                   "null) / (ceiling - null), with its 95 % interval. Kinds, sizes and lengths are "
                   "compared on SAEs trained for less, with lower ceilings. Tables: `figures/data/control_*.csv`.", "",
-                  *(f"- {sentence}" for sentence in _controls(folder / "data"))]
+                  *(f"- {sentence}" for sentence in answers(folder / "data"))]
     return "\n".join(lines) + "\n"
 
 
-def _controls(data: Path) -> list[str]:
-    """The answers of notebook 09, from its tables."""
+def answers(data: Path) -> list[str]:
+    """What notebook 09 says of each control, from its tables in the folder `data`."""
     tables = {name: pd.read_csv(data / f"control_{name}.csv") for name in ("initialization", *CONTROLS, "frontier")}
     return [controls.answer_initialization(tables["initialization"]),
             *(controls.answer(tables[name], title) for name, title in CONTROLS.items()),
