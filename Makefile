@@ -8,6 +8,7 @@ HOOK ?=
 
 # The first Python that starts and that the pinned torch has packages for; PYTHON=... chooses another.
 CHECK := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
+PYTHONS := Python 3.11 to 3.14
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
 	$$p -c '$(CHECK)' >/dev/null 2>&1 && echo $$p && break; done)
 
@@ -54,11 +55,11 @@ VENV = "$(PYTHON) cannot make a virtual environment; install its venv module (De
 
 install:
 ifeq ($(ENV),.venv)
-	@test -n "$(PYTHON)" || $(call FAIL,"No Python 3.11 to 3.14 is on the PATH; install one or name it: make PYTHON=...")
-	@"$(PYTHON)" -c '$(CHECK)' 2>/dev/null || $(call FAIL,"$(PYTHON) is not Python 3.11 to 3.14 or does not start; name another: make PYTHON=...")
+	@test -n "$(PYTHON)" || $(call FAIL,"No $(PYTHONS) is on the PATH; install one or name it: make PYTHON=...")
+	@"$(PYTHON)" -c '$(CHECK)' 2>/dev/null || $(call FAIL,"$(PYTHON) is not $(PYTHONS) or does not start; name another: make PYTHON=...")
 	@"$(PYTHON)" -m venv .venv || $(call FAIL,$(VENV))
 else
-	@"$(BIN)/python" -c '$(CHECK)' 2>/dev/null || $(call FAIL,"The active environment $(ENV) has no Python 3.11 to 3.14; deactivate it and try again.")
+	@"$(BIN)/python" -c '$(CHECK)' 2>/dev/null || $(call FAIL,"The active environment $(ENV) has no $(PYTHONS); deactivate it and try again.")
 endif
 	@echo "Installing the pinned packages into $(ENV) ..."
 	@quiet=-q; test -t 1 && quiet=; \
@@ -88,7 +89,7 @@ figures: env ## Run the notebooks and regenerate every figure | 20-35 min | 1 GB
 estimate: env ## What `make figures` would take here, tried for a few steps | 20 s |
 	@"$(BIN)/python" -m unifeat estimate --profile "$(PROFILE)" --corpora "$(CORPORA)"
 
-controls: env ## Run the notebook of controls, which trains SAEs of its own | 30 min | 1 GB
+controls: env ## Run the notebook of controls, which trains SAEs of its own | 30-35 min | 1 GB
 	@test -z "$(MODELS)$(HOOK)" || $(call FAIL,"The controls train language models of their own: they take no MODELS or HOOK.")
 	@"$(BIN)/python" -m unifeat controls --profile "$(PROFILE)" --corpora "$(CORPORA)"
 

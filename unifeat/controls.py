@@ -16,6 +16,7 @@ from unifeat.stages import Run
 
 EDGE = ("base", "lua")
 RULE = "one_to_one"
+EXCESS = ("excess_low", "excess_high")  # the ends of an excess's interval
 BINS = 5  # of firing density
 MATCHED = 0.05  # how far L0 may be from k in a fair comparison of kinds
 WEAK_L1 = 1.0  # where relu's steered coefficient starts if the profile has none
@@ -219,19 +220,20 @@ def answer(frame: pd.DataFrame, what: str) -> str:
         rows = rows[rows["matched"]]
     if len(rows) < 2:
         return f"{what}: too few variants could be measured to compare them."
-    column = "excess" if rows[["excess_low", "excess_high"]].notna().all(axis=None) else "observed"
+    column = "excess" if rows[list(EXCESS)].notna().all(axis=None) else "observed"
     low, high = rows.loc[rows[column].idxmin()], rows.loc[rows[column].idxmax()]
-    ends = ("excess_low", "excess_high") if column == "excess" else ("ci_low", "ci_high")
+    ends = EXCESS if column == "excess" else ("ci_low", "ci_high")
     verdict = "it matters" if low[ends[1]] < high[ends[0]] else "no difference can be told"
-    text = [f"{100 * row[column]:.0f} % [{100 * row[ends[0]]:.0f}, {100 * row[ends[1]]:.0f}] at {_name(row)} "
-            f"({_parts(row)})" for row in (low, high)]
+    text = [_stated(row, column, ends, f"at {_name(row)}") for row in (low, high)]
     label = "excess persistence" if column == "excess" else "persistence"
     return f"{what}: {verdict}; {label} lies between {text[0]} and {text[1]}."
 
 
-def _parts(row) -> str:
-    """What an excess is made of."""
-    return ", ".join(f"{name} {100 * row[name]:.1f} %" for name in ("observed", "ceiling", "null"))
+def _stated(row, column: str, ends: tuple[str, str], where: str) -> str:
+    """A share with its interval, where it was found, and what the excess there is made of."""
+    low, high = ends
+    parts = ", ".join(f"{name} {100 * row[name]:.1f} %" for name in ("observed", "ceiling", "null"))
+    return f"{100 * row[column]:.0f} % [{100 * row[low]:.0f}, {100 * row[high]:.0f}] {where} ({parts})"
 
 
 def _name(row) -> str:
@@ -246,8 +248,7 @@ def answer_initialization(frame: pd.DataFrame) -> str:
              | (rows["excess_high"]["shared"] < rows["excess_low"]["independent"]))
     edge = change.abs().idxmax()
     arms = frame[frame["edge"] == edge].set_index("x")
-    ends = [f"{100 * row['excess']:.0f} % [{100 * row['excess_low']:.0f}, {100 * row['excess_high']:.0f}] with {arm} "
-            f"({_parts(row)})" for arm, row in arms.loc[["independent", "shared"]].iterrows()]
+    ends = [_stated(arms.loc[arm], "excess", EXCESS, f"with {arm}") for arm in ("independent", "shared")]
     return (f"Shared initialization: excess persistence differs beyond its intervals on {apart.sum()} of {len(rows)} "
             f"edges, most on {edge}, from {ends[0]} to {ends[1]} initial weights; "
             f"{100 * rows['same_index']['shared'].mean():.0f} % of the shared arm's pairs have the same index.")

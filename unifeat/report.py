@@ -135,16 +135,18 @@ def results(folder: Path, tau: float = 0.8) -> str:
               f"cross-entropy recovered {saes['ce_recovered_mean'].min():.1%}-{saes['ce_recovered_mean'].max():.1%} "
               f"against mean ablation, dead latents at most {saes['dead_share'].max():.1%}; seed ceilings "
               f"{', '.join(f'{name} {ceilings[name]:.1%}' for name in MODELS)}."]
-    if (folder / "data" / "control_frontier.csv").is_file():
+    if said := answers(folder / "data"):
         lines += ["", "The controls (`make controls`, notebook 9), on the edge base -> lua. Excess is (observed - "
                   "null) / (ceiling - null), with its 95 % interval. Kinds, sizes and lengths are "
                   "compared on SAEs trained for less, with lower ceilings. Tables: `figures/data/control_*.csv`.", "",
-                  *(f"- {sentence}" for sentence in answers(folder / "data"))]
+                  *(f"- {sentence}" for sentence in said)]
     return "\n".join(lines) + "\n"
 
 
 def answers(data: Path) -> list[str]:
-    """What notebook 09 says of each control, from its tables in the folder `data`."""
+    """What notebook 09 says of each control, from its tables in the folder `data`; nothing where it has not run."""
+    if not (data / "control_frontier.csv").is_file():
+        return []
     tables = {name: pd.read_csv(data / f"control_{name}.csv") for name in ("initialization", *CONTROLS, "frontier")}
     return [controls.answer_initialization(tables["initialization"]),
             *(controls.answer(tables[name], title) for name, title in CONTROLS.items()),
