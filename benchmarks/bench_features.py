@@ -6,7 +6,9 @@ import numpy as np
 import torch
 
 from benchmarks import bench_sae, harness
-from unifeat import features, lm, sae, saegradients, saetraining, stages
+from unifeat import lm, sae
+from unifeat.lineage.run import open_run
+from unifeat.sae import features, gradients
 
 TOP = 20  # contexts per feature
 
@@ -59,7 +61,7 @@ def compare(one: sae.Sae, x: torch.Tensor, tokens: list[int], count: int = 2) ->
 def run() -> dict:
     """An SAE of the laptop's size, trained for a few steps, on activations of the laptop's base model."""
     small = harness.quick()
-    on = stages.open_run("smoke" if small else "laptop")
+    on = open_run("smoke" if small else "laptop")
     size = 1 << 13 if small else 1 << 17
     train, _ = bench_sae.activations(on, size)
     p = on.profile.sae
@@ -75,4 +77,4 @@ def run() -> dict:
         return compare(one, x.repeat(-(-tokens[-1] // len(x)), 1), tokens)
 
     return harness.measured("features", settings, measure, harness, bench_sae, features, lm, sae,
-                            saetraining, saegradients, sys.modules[__name__])
+                            train, gradients, sys.modules[__name__])

@@ -14,7 +14,10 @@ import numpy as np
 import torch
 
 from benchmarks import harness
-from unifeat import lm, profiles, stages, training
+from unifeat import lm
+from unifeat.lineage import settings
+from unifeat.lineage.run import open_run
+from unifeat.lm import training
 
 # What the Trainer is given. "defaults" is its own choice of attention and precision; the others are the best we found.
 VARIANTS = {
@@ -38,7 +41,7 @@ class Rows(torch.utils.data.Dataset):
         return dict(input_ids=self.rows[i], labels=self.rows[i])
 
 
-def ours(model, blocks: dict, config: profiles.Training) -> float:
+def ours(model, blocks: dict, config: settings.Training) -> float:
     """Seconds per step of our loop, set-up included."""
     steps = config.tokens // (config.batch * blocks[config.domains[0]].shape[1])
     start = time.perf_counter()
@@ -47,7 +50,7 @@ def ours(model, blocks: dict, config: profiles.Training) -> float:
     return (time.perf_counter() - start) / steps
 
 
-def trainer(model, blocks: dict, config: profiles.Training, bf16=False, attention=False, torch_compile=False) -> float:
+def trainer(model, blocks: dict, config: settings.Training, bf16=False, attention=False, torch_compile=False) -> float:
     """Median seconds per step of the Hugging Face Trainer, the first step left out; trains `model` in place."""
     from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
@@ -82,7 +85,7 @@ def trainer(model, blocks: dict, config: profiles.Training, bf16=False, attentio
     return statistics.median(np.diff(stamps))
 
 
-def compare(start, blocks: dict, held_out: np.ndarray, config: profiles.Training, repeats: int,
+def compare(start, blocks: dict, held_out: np.ndarray, config: settings.Training, repeats: int,
             variants: dict) -> list[dict]:
     """Rows: what, tokens_per_s (median), loss on held-out blocks (nats), ratio of ours to it, void (losses differ)."""
     tokens = config.batch * blocks[config.domains[0]].shape[1]
@@ -107,7 +110,7 @@ def compare(start, blocks: dict, held_out: np.ndarray, config: profiles.Training
                  void=abs(losses["ours"] / losses[name] - 1) > 0.01) for name in runs]
 
 
-def operations(profile: profiles.Profile) -> float:
+def operations(profile: settings.Profile) -> float:
     """Multiply-adds times two per token, forward and backward: 6 per weight of a product, 12 d_model per key.
 
     The embedding is a look-up; the term in the context is attention's two products over half the context.
@@ -120,13 +123,13 @@ def operations(profile: profiles.Profile) -> float:
 
 def run() -> list[dict]:
     """Both sizes on the laptop profile's text; at the paper's size the batch and context are the paper's too."""
-    corpus = stages.open_run("smoke" if harness.quick() else "laptop").corpus
+    corpus = open_run("smoke" if harness.quick() else "laptop").corpus
     sizes = {"laptop": (40, 2), "paper": (5, 1)} if not harness.quick() else {"smoke": (6, 1)}
     return [_size(corpus, size, *given) for size, given in sizes.items()]
 
 
 def _size(corpus, size: str, steps: int, repeats: int) -> dict:
-    profile = profiles.load(size)
+    profile = settings.load(size)
     context = profile.corpora.context
     config = dataclasses.replace(profile.base, tokens=steps * profile.base.batch * context,
                                  warmup=min(profile.base.warmup, steps // 4))

@@ -18,7 +18,12 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks import harness, peers
-from unifeat import features, lm, profiles, sae, saegradients, saetraining, stages, training
+from unifeat import lm, sae
+from unifeat.lineage import settings
+from unifeat.lineage.run import Run, open_run
+from unifeat.lm import training
+from unifeat.sae import features, gradients
+from unifeat.sae import training as sae_training
 
 PINS = {"saelens": ["sae-lens==6.54.0", "transformer-lens==3.9.0"],
         "dictionary_learning": ["dictionary-learning==0.1.0"],
@@ -52,7 +57,7 @@ def environment(peer: str) -> Path:
     return python
 
 
-def activations(run: stages.Run, tokens: int) -> tuple[Path, Path]:
+def activations(run: Run, tokens: int) -> tuple[Path, Path]:
     """MLP activations of `run`'s base model on its training and its held-out text: two .npy (tokens, d), float32."""
     paths = []
     for split, size in (("train", tokens), ("validation", 8192)):
@@ -67,10 +72,10 @@ def activations(run: stages.Run, tokens: int) -> tuple[Path, Path]:
     return tuple(paths)
 
 
-def config_of(job: dict) -> profiles.Sae:
+def config_of(job: dict) -> settings.Sae:
     """Our trainer's settings for a job; k is not annealed, as the peers do not."""
     names = ("width", "k", "batch", "lr", "warmup", "decay", "beta2")
-    return dataclasses.replace(profiles.load("laptop").sae, kind="topk", tokens=job["batch"] * job["steps"],
+    return dataclasses.replace(settings.load("laptop").sae, kind="topk", tokens=job["batch"] * job["steps"],
                                k_first=job["k"], k_anneal=0.0, **{name: job[name] for name in names})
 
 
@@ -80,10 +85,10 @@ def ours(job: dict) -> tuple[list[float], dict[str, torch.Tensor]]:
     sample = data.sample()
     scale = math.sqrt(job["d"]) / sample.square().sum(1).mean().sqrt().item()
     config = config_of(job)
-    center = saetraining.geometric_median(sample * scale)
-    start = saetraining.init(config, job["d"], 0, scale, center)
+    center = sae_training.geometric_median(sample * scale)
+    start = sae_training.init(config, job["d"], 0, scale, center)
     start.w_enc *= job.get("encoder", 1.0)
-    trainer = saetraining.Trainer(start, config)
+    trainer = sae_training.Trainer(start, config)
     for step, x in enumerate(data.draw()):
         if step < job["steps"]:
             trainer.update(x)
@@ -161,7 +166,7 @@ def operations(job: dict) -> int:
     >>> operations(dict(d=2, width=100, k=50)), operations(dict(d=2, width=10_000, k=50))
     (2000, 40800)
     """
-    if saegradients.wide(job["width"], job["k"]):
+    if gradients.wide(job["width"], job["k"]):
         return 2 * job["d"] * job["width"] + 8 * job["d"] * job["k"]
     return 10 * job["d"] * job["width"]
 
@@ -175,18 +180,18 @@ def widths(job: dict, values: list[int]) -> list[dict]:
     return out
 
 
-def one_stream(run: stages.Run, tokens: int, buffer: int) -> list[dict]:
+def one_stream(run: Run, tokens: int, buffer: int) -> list[dict]:
     """Rows: what, seconds; four SAEs of the base model trained on one stream, and one after the other."""
     config = dataclasses.replace(run.profile.sae, tokens=tokens, buffer=buffer, seeds=(0, 1, 2, 3))
     blocks = [run.corpus.blocks(d, "train") for d in run.profile.base.domains]
     weights, model = run.profile.base.weights, run.model("base")
 
     def together():
-        saetraining.train(model, blocks, weights, config)
+        sae_training.train(model, blocks, weights, config)
 
     def apart():
         for seed in config.seeds:
-            saetraining.train(model, blocks, weights, dataclasses.replace(config, seeds=(seed,)))
+            sae_training.train(model, blocks, weights, dataclasses.replace(config, seeds=(seed,)))
 
     taken = {"four on one stream": harness.seconds(together, 1),
              "four separate runs": harness.seconds(apart, 1, warm=False)}
@@ -202,9 +207,9 @@ def run() -> list[dict]:
     (FVU 0.70 instead of 0.54), and the slowest peer needs five seconds for each more.
     """
     small = harness.quick()
-    on = stages.open_run("smoke" if small else "laptop")
+    on = open_run("smoke" if small else "laptop")
     train, held_out = activations(on, 1 << 13 if small else 1 << 17)
-    p, paper = on.profile.sae, profiles.load("paper").sae
+    p, paper = on.profile.sae, settings.load("paper").sae
     job = dict(activations=str(train), device=lm.device().type, decay=p.decay, beta2=p.beta2, lr=p.lr)
     d = on.profile.model.d_mlp
     sizes = {on.profile.name: job | dict(d=d, width=p.width, k=p.k, batch=p.batch, steps=8 if small else 400,
@@ -212,7 +217,7 @@ def run() -> list[dict]:
     if not small:
         sizes["paper"] = job | dict(d=2 * d, width=paper.width, k=paper.k, batch=paper.batch, steps=16, warmup=4,
                                     lr=2e-3, encoder=0.5)
-    out, code = [], (harness, peers, lm, sae, training, saetraining, saegradients, sys.modules[__name__])
+    out, code = [], (harness, peers, lm, sae, training, sae_training, gradients, sys.modules[__name__])
     for size, given in sizes.items():
         x = torch.from_numpy(np.load(held_out).reshape(-1, given["d"]))
         settings = {key: value for key, value in given.items() if key != "activations"}

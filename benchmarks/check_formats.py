@@ -44,7 +44,8 @@ def formula(one, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def write(folder: Path) -> dict:
-    from unifeat import formats, sae
+    from unifeat import sae
+    from unifeat.sae import formats
 
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(TOKENS, D, generator=generator)
@@ -111,7 +112,7 @@ def dictionary_learning(folder: Path) -> dict:
 
 
 def back(folder: Path) -> dict:
-    from unifeat import formats
+    from unifeat.sae import formats
 
     x, found = load_file(folder / "wanted.safetensors")["x"], {}
     for path in sorted((folder / "theirs").iterdir()):

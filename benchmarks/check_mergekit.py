@@ -31,7 +31,8 @@ from mergekit.options import MergeOptions
 from safetensors.torch import load_file
 from transformers import MistralConfig, MistralForCausalLM
 
-from unifeat import merge, recipe
+from unifeat import merging
+from unifeat.merging import mergekit
 
 KINDS = {"embed": "embeddings", "lm_head": "embeddings", "attn": "attention", "mlp": "mlp", "norm": "norms"}
 ALLOWED = {torch.float32: 2**-22, torch.bfloat16: 2**-7}  # relative to the largest weight: 2 units in the last place
@@ -66,9 +67,9 @@ def compare(folder: Path, method: str, t: float) -> dict[str, tuple[float, float
     run_merge(MergeConfiguration.model_validate(content), str(folder / "merged"),
               MergeOptions(quiet=True, copy_tokenizer=False, write_model_card=False))
     theirs = load_file(folder / "merged" / "model.safetensors")
-    read = recipe.read(path)
+    read = mergekit.read(path)
     a, b = (load_file(Path(name) / "model.safetensors") for name in read.models)
-    ours = getattr(merge, read.method)(a, b, read.t)
+    ours = getattr(merging, read.method)(a, b, read.t)
     assert ours.keys() == theirs.keys()
     return {name: ((ours[name].double() - theirs[name].double()).abs().max().item(),
                    ours[name].abs().max().item()) for name in ours}
@@ -81,7 +82,7 @@ def main() -> int:
             folder = Path(temporary)
             make(folder, dtype)
             a, b = (load_file(folder / name / "model.safetensors") for name in "ab")
-            degrees, straight = merge.angles(a, b), merge.straight(a, b)
+            degrees, straight = merging.angles(a, b), merging.straight(a, b)
             for method in ("slerp", "linear"):
                 found = [compare(folder, method, i / 10) for i in range(11)]
                 for kind in dict.fromkeys(KINDS.values()):
@@ -95,7 +96,7 @@ def main() -> int:
                                      max_difference=float(f"{difference:.3g}"), largest_weight=round(largest, 3)))
     zero = mergekit_slerp(torch.tensor([0.5]), torch.zeros(1, 2), torch.ones(1, 2))[0].tolist()
     try:
-        merge.slerp(torch.zeros(2), torch.ones(2), 0.5)
+        merging.slerp(torch.zeros(2), torch.ones(2), 0.5)
         refused = ""
     except ValueError as error:
         refused = str(error)

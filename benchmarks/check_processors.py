@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from unifeat import report
+from unifeat.pipeline import readme
 
 VALUES = {"observed": ("ci_low", "ci_high"), "excess": ("excess_low", "excess_high")}
 BESIDE = ("ceiling", "null")
@@ -53,7 +53,7 @@ def main(folders: list[Path]) -> None:
     if made[0]["profile"] != made[1]["profile"] or made[0]["corpora"] != made[1]["corpora"]:
         sys.exit(f"{folders[0]} and {folders[1]} are of different profiles or texts; compare two runs of one.")
     rows = compare(*(pd.read_csv(folder / "data" / "ladder.csv") for folder in folders))
-    answers = list(zip(*(report.answers(folder / "data") for folder in folders), strict=False))  # either may have none
+    answers = list(zip(*(readme.answers(folder / "data") for folder in folders), strict=False))  # either may have none
     runs = [{key: one[key] for key in ("device", "commit")} for one in made]
     print(json.dumps(dict(runs=runs, controls=answers, rows=rows), indent=1, ensure_ascii=False))
 

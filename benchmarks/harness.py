@@ -12,7 +12,9 @@ from pathlib import Path
 
 import torch
 
-from unifeat import lm, paths, records, store
+from unifeat import lm
+from unifeat.pipeline import notebook_cache
+from unifeat.support import paths, store
 
 PACKAGES = ("torch", "transformers", "numpy", "scipy")
 
@@ -107,7 +109,7 @@ def measured(name: str, settings: dict, measure: Callable[[], list[dict]], *modu
     say(f"{name}: measuring ...")
     rows = measure()
     versions = {package: importlib.metadata.version(package) for package in PACKAGES}
-    found = dict(bench=name, key=key, settings=settings, machine=here, versions=versions, commit=records.commit(),
+    found = dict(bench=name, key=key, settings=settings, machine=here, versions=versions, commit=notebook_cache.commit(),
                  seconds=round(time.perf_counter() - start, 1), rows=rows)
     store.write_text(path, json.dumps(found, indent=1) + "\n")
     say(f"{name}: {found['seconds']:.0f} s")

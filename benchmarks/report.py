@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks import harness, machine
-from unifeat import paths, store, style
+from unifeat.plots import style
+from unifeat.support import paths, store
 
 MARKERS = ("<!-- speed: written by `make bench` from benchmarks/results -->", "<!-- end of speed -->")
 SIZES = {"smoke": ("#8A8A8A", "v"), "laptop": ("#0072B2", "o"), "paper": ("#D55E00", "s")}

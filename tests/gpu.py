@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from unifeat import lm, threads
+from unifeat import lm
+from unifeat.support import parallel
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 SAYS = {Tensor.device.__get__: CUDA, Tensor.is_cuda.__get__: True, Tensor.is_cpu.__get__: False}
@@ -105,7 +106,7 @@ def present():
                 (torch, "autocast", lambda device, *args, **more: autocast("cpu", *args, **more)),
                 (torch.nn.Module, "to", _move), (torch.nn.Module, "cpu", lambda module: _move(module, CPU)),
                 (torch.optim.Optimizer, "_accelerator_graph_capture_health_check", lambda self: None),
-                (threads, "ThreadPoolExecutor", Pool)):
+                (parallel, "ThreadPoolExecutor", Pool)):
             stack.enter_context(mock.patch.object(where, name, value))
         stack.enter_context(Gpu())
         yield

@@ -20,7 +20,8 @@ from benchmarks import (
     peers,
     report,
 )
-from unifeat import lm, matching, profiles, sae
+from unifeat import lm, matching, sae
+from unifeat.lineage import settings
 
 FIGURES = Path(__file__).parent.parent / "figures"
 
@@ -91,7 +92,7 @@ def test_a_result_is_measured_once_and_again_when_it_is_of_another_machine(tmp_p
 
 
 def test_the_trainer_and_our_loop_reach_the_same_loss():
-    p = profiles.load("smoke")
+    p = settings.load("smoke")
     config = dataclasses.replace(p.base, domains=("english",), weights=(1.0,), batch=8, tokens=8 * 16 * 6, warmup=2)
     blocks = np.random.default_rng(0).integers(1, 50, (40, 1)).repeat(16, axis=1)  # one token, repeated: learnt at once
     start = lm.build(dataclasses.replace(p.model, d_model=16, d_mlp=32), 50, 16)
@@ -102,7 +103,7 @@ def test_the_trainer_and_our_loop_reach_the_same_loss():
 
 
 def test_operations_are_six_per_weight_of_a_product_and_attentions_own():
-    p = profiles.load("smoke")
+    p = settings.load("smoke")
     model = lm.build(p.model, p.corpora.vocab, p.corpora.context)
     weights = sum(value.numel() for name, value in model.named_parameters() if value.ndim > 1 and "embed" not in name)
     assert bench_lm.operations(p) == 6 * weights + 6 * p.model.d_model * p.corpora.context
@@ -146,7 +147,7 @@ def test_drawn_activations_have_the_asked_l0_and_the_exact_reference_agrees(tmp_
 
 
 def test_one_pass_over_features_gives_what_the_loop_gives(job):
-    from unifeat import features
+    from unifeat.sae import features
 
     x = torch.from_numpy(np.load(job["activations"]))
     own = sae.Sae("topk", job["k"], **bench_sae.ours(job)[1], scale=1.0)

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from unifeat import lm, profiles, saetraining, training
-from unifeat.checkpoint import Checkpoint
+from unifeat import lm
+from unifeat.lineage import settings
+from unifeat.lm import training
+from unifeat.sae import training as sae_training
+from unifeat.support.checkpoint import Checkpoint
 
-SMOKE = profiles.load("smoke")
+SMOKE = settings.load("smoke")
 
 
 class Killed(Exception):
@@ -57,7 +60,7 @@ def train_saes(kind, folder=None):
     config = dataclasses.replace(SMOKE.sae, kind=kind, width=32, k=4, l1=0.1, tokens=1536, batch=128, buffer=512,
                                  warmup=1, dead_after=200)
     model = lm.build(SMOKE.model, 64, 32)
-    saes, log = saetraining.train(model, [text()], [1.0], config, folder=folder)
+    saes, log = sae_training.train(model, [text()], [1.0], config, folder=folder)
     return [(one.threshold, one.dead_share, *(p.tolist() for p in one.parameters())) for one in saes], log
 
 
@@ -69,7 +72,7 @@ def test_killed_language_model_training_goes_on_to_the_same_bytes(tmp_path, ofte
     assert train_lm(tmp_path) == whole
 
 
-@pytest.mark.parametrize("kind", profiles.KINDS)
+@pytest.mark.parametrize("kind", settings.KINDS)
 @pytest.mark.parametrize("after", [2, 7])
 def test_killed_sae_training_goes_on_to_the_same_bytes(tmp_path, often, device, kind, after):
     whole, often.after = train_saes(kind), after

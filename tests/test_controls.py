@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from unifeat import controls, plots, profiles
-from unifeat.profiles import ProfileError
-from unifeat.stages import Run
+from unifeat import plots
+from unifeat.lineage import settings
+from unifeat.lineage.run import Run
+from unifeat.lineage.settings import ProfileError
+from unifeat.studies import controls
 
-RUN = Run(profiles.load("smoke"), Path("nowhere"), Path("nowhere"))
+RUN = Run(settings.load("smoke"), Path("nowhere"), Path("nowhere"))
 
 
 def frame(x, excess, width=0.05, **more):
@@ -73,6 +75,6 @@ def test_figures_of_all_shapes(rows, tmp_path):
 
 def test_profiles_check_their_controls():
     with pytest.raises(ProfileError, match="controls.kinds"):
-        profiles.load("smoke", **{"controls.kinds": ["gated"]})
+        settings.load("smoke", **{"controls.kinds": ["gated"]})
     with pytest.raises(ProfileError, match="controls.tokens"):
-        profiles.load("smoke", **{"controls.lengths": [0.001]})
+        settings.load("smoke", **{"controls.lengths": [0.001]})

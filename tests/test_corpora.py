@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import zstandard
 
-from unifeat import archives, bpe, corpora, duplicates, probes, sources, store, textfiles
-from unifeat.corpora import CorpusError
-from unifeat.profiles import DOMAINS, Corpora
+from unifeat.lineage.settings import DOMAINS, Corpora
+from unifeat.support import store
+from unifeat.text import archives, comparison_text, corpora, deduplicate, files, sources, tokenizer
+from unifeat.text.corpora import CorpusError
 
 CONFIG = Corpora(source="files", folder="", vocab=400, context=16, max_bytes=0, validation_share=0.25,
                  tokenizer_bytes=50_000, seed=0)
@@ -53,8 +54,8 @@ def test_streams_hold_every_document_once(built):
         texts = set()
         for split in corpora.SPLITS:
             stream = built.tokens(domain, split)
-            assert stream.dtype == np.uint16 and stream[0] == bpe.EOS
-            parts = np.split(np.asarray(stream), np.flatnonzero(stream == bpe.EOS))[1:]
+            assert stream.dtype == np.uint16 and stream[0] == tokenizer.EOS
+            parts = np.split(np.asarray(stream), np.flatnonzero(stream == tokenizer.EOS))[1:]
             decoded = [built.tokenizer.decode(part[1:]) for part in parts]
             row = next(r for r in built.rows if (r["domain"], r["split"]) == (domain, split))
             assert row["documents"] == len(decoded) > 0 and row["tokens"] == len(stream)
@@ -89,7 +90,7 @@ def test_blocks_are_views_of_the_map(built):
 
 
 def test_probe_is_balanced_and_numbers_documents(built):
-    probe = probes.take(built, 64)
+    probe = comparison_text.take(built, 64)
     assert probe["blocks"].shape == probe["document"].shape == (16, 16) and probe["blocks"].dtype == np.int64
     assert np.bincount(probe["domain"]).tolist() == [4, 4, 4, 4]
     flat = probe["document"].ravel()
@@ -97,13 +98,13 @@ def test_probe_is_balanced_and_numbers_documents(built):
     for number, domain in enumerate(DOMAINS):  # each kept token's document is the one that its stream says
         stream, mine = built.blocks(domain, "validation"), probe["document"][probe["domain"] == number]
         spaced = np.linspace(0, len(stream) - 1, 4).round().astype(int)
-        opened = np.cumsum(stream.ravel() == bpe.EOS).reshape(stream.shape)[spaced]
+        opened = np.cumsum(stream.ravel() == tokenizer.EOS).reshape(stream.shape)[spaced]
         assert (mine - opened == mine[0, 0] - opened[0, 0]).all()
         assert (probe["blocks"][probe["domain"] == number] == stream[spaced]).all()
     with pytest.raises(corpora.CorpusError, match=r"english validation, which has [\d,]+"):
-        probes.take(built, 10**7)
+        comparison_text.take(built, 10**7)
     with pytest.raises(corpora.CorpusError, match="one block"):
-        probes.take(built, 3)
+        comparison_text.take(built, 3)
 
 
 def test_overlap_counts_shared_runs(tmp_path):
@@ -133,10 +134,10 @@ def test_near_duplicates_go_and_neighbours_stay():
     near = words.copy()
     near[200] = "changed"
     far = words[:200] + text(2, 200).split()
-    kept = duplicates.distinct([" ".join(w) for w in (words, near, far)] + [text(3)])
+    kept = deduplicate.distinct([" ".join(w) for w in (words, near, far)] + [text(3)])
     assert kept.tolist() == [True, False, True, True]
-    a, b, c = (np.unique(duplicates._shingles([" ".join(w)])[0]) for w in (words, near, far))
-    assert duplicates._jaccard(a, b) > 0.8 > duplicates._jaccard(a, c) > 0.2
+    a, b, c = (np.unique(deduplicate._shingles([" ".join(w)])[0]) for w in (words, near, far))
+    assert deduplicate._jaccard(a, b) > 0.8 > deduplicate._jaccard(a, c) > 0.2
 
 
 def test_every_near_pair_of_a_larger_set_is_found():
@@ -144,15 +145,15 @@ def test_every_near_pair_of_a_larger_set_is_found():
     rng = np.random.default_rng(0)
     places = rng.integers(0, 120, 60)
     changed = [[*words[:i], "other", *words[i + 1:]] for words, i in zip(base, places, strict=True)]
-    kept = duplicates.distinct([" ".join(words) for words in base + changed])
+    kept = deduplicate.distinct([" ".join(words) for words in base + changed])
     assert kept[:60].all() and not kept[60:].any()
 
 
 def test_runs_of_words_stay_within_their_text():
     texts = ["", "a b", text(1), "one", text(2, 8), text(3, 7), text(4, 9)]
-    runs, starts = duplicates._shingles(texts)
+    runs, starts = deduplicate._shingles(texts)
     assert np.diff([*starts, len(runs)]).tolist() == [1, 1, 53, 1, 1, 1, 2]
-    alone = [duplicates._shingles([each])[0] for each in texts]
+    alone = [deduplicate._shingles([each])[0] for each in texts]
     assert runs.tolist() == np.concatenate(alone).tolist() and len(set(runs.tolist())) == len(runs)
 
 
@@ -183,23 +184,23 @@ def test_one_document_cannot_be_split():
 @hypothesis.settings(max_examples=80, deadline=None)
 @hypothesis.given(st.text(max_size=80) | st.sampled_from(["a<|endoftext|>b", "\0\n\t  x", "12 345"]))
 def test_token_bytes_sum_to_the_text(built, string):
-    stream, lengths = bpe.pack(built.tokenizer.backend_tokenizer, [string])
-    assert (stream == bpe.EOS).sum() == 1 and lengths == [len(stream)]
+    stream, lengths = tokenizer.pack(built.tokenizer.backend_tokenizer, [string])
+    assert (stream == tokenizer.EOS).sum() == 1 and lengths == [len(stream)]
     assert built.token_bytes[stream].sum() == len(string.encode())
     assert built.tokenizer.decode(stream[1:]) == string
 
 
 def test_token_texts_join_to_the_text(built):
     string = "a b\n\tc \u00e9\U0001f600 12\0"
-    stream, _ = bpe.pack(built.tokenizer.backend_tokenizer, [string])
-    parts = [bpe.token_text(built.tokenizer, number) for number in stream]
-    assert parts[0] == textfiles.SPECIAL
+    stream, _ = tokenizer.pack(built.tokenizer.backend_tokenizer, [string])
+    parts = [tokenizer.token_text(built.tokenizer, number) for number in stream]
+    assert parts[0] == files.SPECIAL
     assert b"".join(p if isinstance(p, bytes) else p.encode() for p in parts[1:]) == string.encode()
 
 
 def test_tokenizer_in_hugging_face_layout(built):
     tokenizer = built.tokenizer
-    assert tokenizer.bos_token_id == tokenizer.eos_token_id == tokenizer.pad_token_id == bpe.EOS
+    assert tokenizer.bos_token_id == tokenizer.eos_token_id == tokenizer.pad_token_id == tokenizer.EOS
     assert len(tokenizer) == len(built.token_bytes) == CONFIG.vocab and built.token_bytes[0] == 0
     assert all(len(tokenizer.tokenize(digits)) == 4 for digits in ("2024", "0000"))
 
@@ -207,7 +208,7 @@ def test_tokenizer_in_hugging_face_layout(built):
 # Files -----------------------------------------------------------------------------------------------------
 
 WRITERS = {
-    "a.txt": lambda p, t: p.write_text(textfiles.SPECIAL.join(t), encoding="utf-8"),
+    "a.txt": lambda p, t: p.write_text(files.SPECIAL.join(t), encoding="utf-8"),
     "a.jsonl": lambda p, t: p.write_bytes(rows(t)),
     "a.jsonl.gz": lambda p, t: p.write_bytes(gzip.compress(rows(t))),
     "a.jsonl.xz": lambda p, t: p.write_bytes(lzma.compress(rows(t))),
@@ -268,7 +269,7 @@ def test_bad_files_are_named(tmp_path, case):
 def test_parquet_without_text(tmp_path):
     write_parquet(tmp_path / "lua.parquet", {"body": ["a"]})
     with pytest.raises(CorpusError, match=r"lua.parquet has no column text or content \(it has body\)"):
-        textfiles.read(tmp_path / "lua.parquet")
+        files.read(tmp_path / "lua.parquet")
 
 
 def test_absent_folder_and_domain(tmp_path):

@@ -2,9 +2,10 @@ import math
 
 import pytest
 
-from unifeat import estimate, profiles
+from unifeat.lineage import settings
+from unifeat.pipeline import estimate
 
-P = profiles.load("smoke")
+P = settings.load("smoke")
 
 
 def test_every_part_is_tried_and_costs_something():

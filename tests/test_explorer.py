@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from unifeat import digits, explorer, featureview
-from unifeat.comparison import Comparison
-from unifeat.errors import UnifeatError
+from unifeat.explorer import encoding, notebook_view, page
+from unifeat.matching.comparison import Comparison
+from unifeat.support.errors import UnifeatError
 
 EVIL = "<script>document.title='owned'</script>"
 VOCAB = ["<eos>", EVIL, "</script>", "<!--", "&amp;", " the", "↵", "\"'`", "𝄞", "\u2028"] + [f"w{i}" for i in range(30)]
@@ -30,11 +30,11 @@ def fake(count=12):
         others = [m for m in ("base", "lua", "stories", "merged") if m != name]
         models[name] = dict(seed=seed % 2, live=count + (name == "base"), features=[dict(
             id=10 * j, max=2.5, fires=j + 1, density=[0.1, 0.01, 0.0, 0.001 * j], at=[0, 48, 60], peak=[3, 4, 5],
-            tops=1, shade=["0z5" * explorer.WIDTH] * 4, up=[1, 2], down=[5, 6],
+            tops=1, shade=["0z5" * page.WIDTH] * 4, up=[1, 2], down=[5, 6],
             told=[["lexical", EVIL if j == 3 else f"word {j}", None if j == 5 else j / count, 0.5]],
             match={m: [10 * j, 0.9 - 0.05 * j, int(j < 3), "0z5az0", 1.5] for m in others} | dict(twin=[7, 0.5, 0]))
             for j in range(count)])
-    return dict(profile="smoke", source="embedded", tau=0.8, vocab=VOCAB, width=explorer.WIDTH,
+    return dict(profile="smoke", source="embedded", tau=0.8, vocab=VOCAB, width=page.WIDTH,
                 context=48, domains=["english", "python", "stories", "lua"], block_domain="0123", models=models,
                 blocks=base64.b64encode(blocks.tobytes()).decode())
 
@@ -42,28 +42,28 @@ def fake(count=12):
 # Data ------------------------------------------------------------------------------------------------------------
 
 def test_no_text_can_end_the_data_element():
-    page = explorer.render(fake()).decode()
+    page = page.render(fake()).decode()
     inner = page.split('id="data">')[1].split("</script>")[0]
     assert "<" not in inner and "\u2028" not in inner
     assert json.loads(inner) == fake()
 
 
 def test_the_page_asks_for_nothing_outside():
-    page = explorer.render(fake()).decode()
+    page = page.render(fake()).decode()
     assert "http://" not in page.replace("http://www.w3.org/2000/svg", "") and "https://" not in page
     assert "innerHTML" not in page and "insertAdjacentHTML" not in page
 
 
 def test_shades_are_shares_of_the_maximum():
     column = sparse.csc_matrix(np.array([[0.0], [2.0], [0.0], [4.0], [1e-6]]))
-    assert digits.shade(column, 0, np.array([3, 1, 0, -1, 4]), 4.0) == "zi001"
-    assert digits.shade(sparse.csc_matrix((5, 1)), 0, np.array([1, 2]), 0.0) == "00"
+    assert encoding.shade(column, 0, np.array([3, 1, 0, -1, 4]), 4.0) == "zi001"
+    assert encoding.shade(sparse.csc_matrix((5, 1)), 0, np.array([1, 2]), 0.0) == "00"
 
 
 def test_scatter_pairs_both_activations_token_by_token():
     a = sparse.csc_matrix(np.array([[0.0], [2.0], [0.0], [4.0]]))
     b = sparse.csc_matrix(np.array([[0.0], [0.0], [3.0], [3.0]]))
-    found = digits.scatter(a, 0, 4.0, b, 0, 3.0)
+    found = encoding.scatter(a, 0, 4.0, b, 0, 3.0)
     assert {found[i:i + 2] for i in range(0, len(found), 2)} == {"i0", "0z", "zz"}
 
 
@@ -71,66 +71,67 @@ def test_scatter_pairs_both_activations_token_by_token():
 def test_ranks_are_those_of_a_stable_sort_with_many_ties(size):
     x = np.random.default_rng(size).integers(0, 40, size) / 8
     ranks = np.arange(0, size, 3)
-    assert (digits._ranked(x, ranks) == np.argsort(x, kind="stable")[ranks]).all()
+    assert (encoding._ranked(x, ranks) == np.argsort(x, kind="stable")[ranks]).all()
 
 
 def test_contexts_hold_the_strongest_token_of_different_documents():
     probe = dict(block=np.repeat([0, 1], 40), position=np.tile(np.arange(40), 2), document=np.repeat([0, 1, 2, 3], 20))
     values = np.arange(80.0)
-    places, tops = explorer._contexts(np.arange(80), values, probe, 40)
+    places, tops = page._contexts(np.arange(80), values, probe, 40)
     assert tops == 3 and len(places) == 6
     assert [(block, start + peak) for block, start, peak in places[:3]] == [(1, 39), (1, 19), (0, 39)]
-    assert all(0 <= start <= 40 - explorer.WIDTH for _, start, _ in places)
+    assert all(0 <= start <= 40 - page.WIDTH for _, start, _ in places)
 
 
 def test_logit_effect_is_what_the_model_does_with_the_decoder_row():
     import torch
 
-    from unifeat import lm, profiles
+    from unifeat import lm
+    from unifeat.lineage import settings
 
     torch.manual_seed(0)
-    config = profiles.load("smoke").model
+    config = settings.load("smoke").model
     model = lm.build(config, 64, 16)
     w_dec = torch.nn.functional.normalize(torch.randn(3, config.d_mlp), dim=1)
     one = SimpleNamespace(seed=0, hook=lm.HOOK, w_dec=w_dec)
     run = SimpleNamespace(sae=lambda name, seed: one, model=lambda name: model,
                           corpus=SimpleNamespace(tokenizer=range(64)),
                           profile=SimpleNamespace(sae=SimpleNamespace(seeds=(0,))))
-    up, down = explorer._effects(run, "base", np.array([0, 2]))
+    up, down = page._effects(run, "base", np.array([0, 2]))
     for row, j in enumerate((0, 2)):  # the residual stream is the feature's write alone
         residual = model.model.layers[0].mlp.down_proj(one.w_dec[j])
         logits = model.lm_head(model.model.norm(residual[None]))[0].detach()
         logits[0] = 0
-        assert up[row].tolist() == logits.argsort(descending=True)[:explorer.TOKENS].tolist()
-        assert down[row].tolist() == logits.argsort()[:explorer.TOKENS].tolist()
+        assert up[row].tolist() == logits.argsort(descending=True)[:page.TOKENS].tolist()
+        assert down[row].tolist() == logits.argsort()[:page.TOKENS].tolist()
 
 
 def test_a_page_that_is_too_large_leaves_out_the_weakest_contexts_and_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr(explorer, "data", lambda run: fake())
+    monkeypatch.setattr(page, "data", lambda run: fake())
     run = SimpleNamespace(profile=SimpleNamespace(name="smoke"))
-    whole = explorer.write(run, tmp_path / "x.html")
+    whole = page.write(run, tmp_path / "x.html")
     size = (tmp_path / "x.html").stat().st_size
     assert whole == f"{tmp_path / 'x.html'}, {size / 1e6:.0f} MB"
-    said = explorer.write(run, tmp_path / "x.html", limit=size - 1)
+    said = page.write(run, tmp_path / "x.html", limit=size - 1)
     assert said.endswith(", 2 instead of 6 contexts per feature to stay under 0 MB")
     inner = (tmp_path / "x.html").read_text().split('id="data">')[1].split("</script>")[0]
     feature = json.loads(inner)["models"]["lua"]["features"][4]
     assert feature["at"] == [0, 48] and feature["peak"] == [3, 4] and feature["tops"] == 1
-    assert feature["shade"] == [("0z5" * explorer.WIDTH)[:2 * explorer.WIDTH]] * 4
+    assert feature["shade"] == [("0z5" * page.WIDTH)[:2 * page.WIDTH]] * 4
     (tmp_path / "x.html").unlink()
     with pytest.raises(UnifeatError, match="even with one context per feature, more than 0.0 MB; lower MOST"):
-        explorer.write(run, tmp_path / "x.html", limit=1000)
+        page.write(run, tmp_path / "x.html", limit=1000)
     assert not (tmp_path / "x.html").exists()
 
 
 def test_the_command_says_where_the_page_is(monkeypatch, tmp_path, capsys):
-    from unifeat import stages
     from unifeat.__main__ import main
+    from unifeat.lineage import run
 
     assert main(["explorer", "--profile", "smok"]) == 2
     opened = []
-    monkeypatch.setattr(explorer, "data", lambda run: fake())
-    monkeypatch.setattr(stages, "open_run", lambda *names: opened.append(names) or SimpleNamespace(
+    monkeypatch.setattr(page, "data", lambda run: fake())
+    monkeypatch.setattr(run, "open_run", lambda *names: opened.append(names) or SimpleNamespace(
         figures=tmp_path, profile=SimpleNamespace(name="smoke")))
     monkeypatch.delenv("EXPLAINER", raising=False)
     assert main(["explorer", "--profile", "smoke", "--corpora", "embedded"]) == 0 and opened == [
@@ -148,12 +149,12 @@ def answers(**columns):
 
 
 def test_explanations_of_a_language_model_stand_before_the_lexical_ones():
-    found = explorer.told(fake(), answers())["models"]
+    found = page.told(fake(), answers())["models"]
     told = {f["id"]: f["told"] for f in found["lua"]["features"]}
     assert told[0] == [["a-model", "said & done", 0.25, None], ["lexical", "word 0", 0.0, 0.5]]
     assert told[40] == [["a-model", "", None, None], ["lexical", "word 4", 4 / 12, 0.5]]
     assert told[10] == [["lexical", "word 1", 1 / 12, 0.5]] and found["base"] == fake()["models"]["base"]
-    assert explorer.told(fake(), answers(explainer="lexical")) == fake() == explorer.told(fake(), {})
+    assert page.told(fake(), answers(explainer="lexical")) == fake() == page.told(fake(), {})
 
 
 # In a notebook ---------------------------------------------------------------------------------------------------
@@ -161,7 +162,7 @@ def test_explanations_of_a_language_model_stand_before_the_lexical_ones():
 def view(feature):
     found = fake()
     found["tokens"] = np.frombuffer(base64.b64decode(found["blocks"]), "<u2")
-    return featureview._view(found, feature)
+    return notebook_view._view(found, feature)
 
 
 def test_a_view_escapes_and_shades():
@@ -171,12 +172,12 @@ def test_a_view_escapes_and_shades():
 
 
 def test_a_view_names_the_explainers():
-    found = explorer.told(fake(), answers()) | dict(tokens=np.frombuffer(base64.b64decode(fake()["blocks"]), "<u2"))
-    assert str(featureview._view(found, "lua/0")) == "lua/0: said & done (a-model: simulation 0.25)"
-    html = featureview._view(found, "lua/40")._repr_html_()
+    found = page.told(fake(), answers()) | dict(tokens=np.frombuffer(base64.b64decode(fake()["blocks"]), "<u2"))
+    assert str(notebook_view._view(found, "lua/0")) == "lua/0: said & done (a-model: simulation 0.25)"
+    html = notebook_view._view(found, "lua/40")._repr_html_()
     assert "no explanation (a-model: no score)" in html
     assert "word 4 (lexical: simulation 0.33, detection 0.50)" in html
-    assert "said &amp; done" in featureview._view(found, "lua/0")._repr_html_()
+    assert "said &amp; done" in notebook_view._view(found, "lua/0")._repr_html_()
 
 
 def test_an_unknown_feature_is_named():
@@ -189,8 +190,8 @@ def test_an_unknown_feature_is_named():
 def test_browser_widgets_search_and_show(monkeypatch):
     pytest.importorskip("ipywidgets", reason="ipywidgets is not installed")
     found = fake() | dict(tokens=np.frombuffer(base64.b64decode(fake()["blocks"]), "<u2"))
-    monkeypatch.setattr(featureview, "_data", lambda run: found)
-    browser = featureview.browser(object())
+    monkeypatch.setattr(notebook_view, "_data", lambda run: found)
+    browser = notebook_view.browser(object())
     box, bundle = browser.widgets, browser._repr_mimebundle_()
     assert {"text/html", "text/plain", "application/vnd.jupyter.widget-view+json"} <= set(bundle)
     assert "feature #110" in bundle["text/html"]
@@ -206,16 +207,16 @@ def test_browser_widgets_search_and_show(monkeypatch):
 def test_without_ipywidgets_the_browser_is_a_view(monkeypatch):
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     found = fake() | dict(tokens=np.frombuffer(base64.b64decode(fake()["blocks"]), "<u2"))
-    monkeypatch.setattr(featureview, "_data", lambda run: found)
-    assert set(featureview.browser(object())._repr_mimebundle_()) == {"text/html", "text/plain"}
+    monkeypatch.setattr(notebook_view, "_data", lambda run: found)
+    assert set(notebook_view.browser(object())._repr_mimebundle_()) == {"text/html", "text/plain"}
 
 
 def test_partners_read_a_comparison_from_either_side():
     table = dict(best_of_a=np.array([1, 0]), r_of_a=np.array([0.9, 0.3]), best_of_b=np.array([1, 0]),
                  r_of_b=np.array([0.3, 0.9]), assigned=np.array([[0, 1], [1, 0]]), r_assigned=np.array([0.9, 0.3]))
     one = Comparison(("base", 0), ("lua", 1), np.array([5, 8]), np.array([2, 7]), table)
-    assert explorer._partners(one, 0, 0.8) == {5: (7, 0.9, True), 8: (2, 0.3, False)}
-    assert explorer._partners(one, 1, 0.8) == {2: (8, 0.3, False), 7: (5, 0.9, True)}
+    assert page._partners(one, 0, 0.8) == {5: (7, 0.9, True), 8: (2, 0.3, False)}
+    assert page._partners(one, 1, 0.8) == {2: (8, 0.3, False), 7: (5, 0.9, True)}
 
 
 # In a browser ----------------------------------------------------------------------------------------------------
@@ -242,7 +243,7 @@ def chrome():
 @pytest.fixture
 def page(chrome, tmp_path):
     path = tmp_path / "explorer.html"
-    path.write_bytes(explorer.render(explorer.told(fake(200), answers())))
+    path.write_bytes(page.render(page.told(fake(200), answers())))
     chrome.get("about:blank")
     chrome.get_log("browser")
     chrome.get(path.as_uri())

@@ -5,18 +5,21 @@ import pytest
 import torch
 from scipy import sparse
 
-from unifeat import features, lm, profiles, sae, saetraining
+from unifeat import lm, sae
+from unifeat.lineage import settings
+from unifeat.sae import features
+from unifeat.sae import training as sae_training
 
 
 @pytest.mark.parametrize("kind", sae.KINDS)
 def test_sparse_encoding_equals_dense_and_masks_special_tokens(monkeypatch, kind):
     monkeypatch.setattr(features, "ROWS", 7)
-    smoke = profiles.load("smoke")
+    smoke = settings.load("smoke")
     model = lm.build(smoke.model, 300, 32)
     blocks = np.random.default_rng(0).integers(0, 4, (5, 32))
     x = features.probe_activations(model, blocks, batch=2)
     assert len(x) == (blocks > 0).sum()
-    one = saetraining.init(dataclasses.replace(smoke.sae, kind=kind), 128, 0, 1.0, torch.zeros(128))
+    one = sae_training.init(dataclasses.replace(smoke.sae, kind=kind), 128, 0, 1.0, torch.zeros(128))
     f = features.encode(one, x)
     dense = torch.cat([one.encode(part) for part in x.split(7)]).numpy()
     assert (f.toarray() == dense).all() and f.has_sorted_indices

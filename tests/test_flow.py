@@ -8,9 +8,12 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from unifeat import cases, flow, profiles, records, report, store
-from unifeat.stages import Run, open_run
-from unifeat.tables import csv
+from unifeat.lineage import settings
+from unifeat.lineage.run import Run, open_run
+from unifeat.pipeline import notebook_cache, provenance, readme
+from unifeat.studies import case_studies, feature_flow, ladder, persistence
+from unifeat.support import store
+from unifeat.support.tables import csv
 
 TOKENS, SHARED, OWN = 6000, 30, 10
 
@@ -43,14 +46,14 @@ class Planted(Run):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    profile = profiles.load("smoke", **{"probe.bootstrap": 20, "probe.min_fires": 20})
+    profile = settings.load("smoke", **{"probe.bootstrap": 20, "probe.min_fires": 20})
     return Planted(profile, tmp_path_factory.mktemp("store"), tmp_path_factory.mktemp("figures"))
 
 
 def test_planted_shares_are_recovered_on_every_edge_rule_and_arm(run):
-    frame = flow.persistence(run)
+    frame = persistence.persistence(run)
     at = frame[frame["tau"] == 0.8]
-    assert len(at) == len(flow.ARMS) * len(flow.EDGES) * 2 * 3
+    assert len(at) == len(persistence.ARMS) * len(persistence.EDGES) * 2 * 3
     share = SHARED / (SHARED + OWN)
     controlled = at[at["arm"] == "controlled"]
     np.testing.assert_allclose(controlled["observed"], share)
@@ -61,8 +64,8 @@ def test_planted_shares_are_recovered_on_every_edge_rule_and_arm(run):
 
 
 def test_flow_adds_up_and_splits_the_merge_by_origin(run):
-    frame = flow.flow(run).set_index(["source", "target", "kind"])["features"]
-    for parent, child in flow.EDGES[:4]:
+    frame = feature_flow.flow(run).set_index(["source", "target", "kind"])["features"]
+    for parent, child in persistence.EDGES[:4]:
         assert frame[parent, child, "persist"] == SHARED
         assert frame[parent, child, "emerge"] == frame[parent, child, "disappear"] == OWN
     assert frame["both", "merged", "persist"] == SHARED and frame["new", "merged", "emerge"] == OWN
@@ -76,27 +79,27 @@ def test_ladder_holds_edges_ceilings_and_nulls(run, monkeypatch):
         return run.compare(("base", 0), ("lua", 1)).table
 
     for rung in ("neurons", "random", "rotated"):  # they need a language model; tested on one in test_verdicts
-        monkeypatch.setattr(flow.rungs, rung, unrelated)
-    frame = flow.ladder(run)
+        monkeypatch.setattr(persistence.rungs, rung, unrelated)
+    frame = ladder.ladder(run)
     middle = frame[frame["rule"] == "best"].groupby("group", sort=False)["r"].median()
     assert len(middle) == 6 and (middle.iloc[:5] > 0.99).all() and middle.iloc[5] < 0.2
-    assert not flow.quantiles(frame).isna().any(axis=None)
+    assert not ladder.quantiles(frame).isna().any(axis=None)
 
 
 def test_partners_and_rules(run):
-    frame = cases.partners(run)
+    frame = case_studies.partners(run)
     assert len(frame) == SHARED + OWN and (frame["r_lua"] > 0.99).sum() == SHARED
-    assert cases.pick(run, "universal")["r_merged"] > 0.99
-    assert cases.pick(run, "vanished")["r_twin"] >= 0.8
+    assert case_studies.pick(run, "universal")["r_merged"] > 0.99
+    assert case_studies.pick(run, "vanished")["r_twin"] >= 0.8
     with pytest.raises(ValueError, match="no rule 'prettiest'"):
-        cases.pick(run, "prettiest")
+        case_studies.pick(run, "prettiest")
 
 
 def test_comparisons_are_computed_once_and_seeds_pair_as_the_arms_say(run):
-    assert flow.seed_pairs(run, "controlled") == [(0, 1), (1, 0)]
-    assert flow.seed_pairs(run, "as_published") == [(0, 0), (1, 1)]
+    assert persistence.seed_pairs(run, "controlled") == [(0, 1), (1, 0)]
+    assert persistence.seed_pairs(run, "as_published") == [(0, 0), (1, 1)]
     stamps = {path: path.stat().st_mtime_ns for path in run.root.glob("*/manifest.json")}
-    flow.persistence(run)
+    persistence.persistence(run)
     assert stamps == {path: path.stat().st_mtime_ns for path in run.root.glob("*/manifest.json")}
 
 
@@ -108,13 +111,13 @@ def test_tables_are_rounded_and_stable():
 def test_saved_figures_carry_their_provenance_and_do_not_change(run, monkeypatch):
     from matplotlib.figure import Figure
 
-    monkeypatch.setattr(report, "provenance", lambda run: dict(profile=run.profile.name))
+    monkeypatch.setattr(provenance, "provenance", lambda run: dict(profile=run.profile.name))
     log = run.figures / "saved.txt"
     monkeypatch.setenv("UNIFEAT_SAVED", str(log))
     fig = Figure()
     fig.subplots().plot([1, 2])
     for _ in range(2):
-        assert report.save(run, fig, "some", numbers=pd.DataFrame(dict(x=[1.23456789]))) is fig
+        assert provenance.save(run, fig, "some", numbers=pd.DataFrame(dict(x=[1.23456789]))) is fig
         names = {p.name: p.stat().st_mtime_ns for p in run.figures.iterdir() if p.suffix in (".pdf", ".png", ".json")}
     assert {"some.pdf", "some.png", "some.json", "manifest.json"} <= names.keys()
     assert json.loads((run.figures / "some.json").read_text())["data"] == ["data/numbers.csv"]
@@ -125,7 +128,7 @@ def test_saved_figures_carry_their_provenance_and_do_not_change(run, monkeypatch
 
 
 def test_commit_is_a_hash_or_unknown():
-    found = records.commit().rstrip("+")
+    found = notebook_cache.commit().rstrip("+")
     assert found == "unknown" or (len(found) == 40 and set(found) <= set("0123456789abcdef"))
 
 
@@ -139,14 +142,14 @@ def test_environment_wins_over_notebook_parameters(monkeypatch, tmp_path):
 
 
 def test_readme_says_what_the_committed_figures_hold():
-    from unifeat import paths
+    from unifeat.support import paths
 
     text = (paths.ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"{report.MARKERS[0]}\n{report.results(paths.ROOT / 'figures')}{report.MARKERS[1]}" in text
+    assert f"{readme.MARKERS[0]}\n{readme.results(paths.ROOT / 'figures')}{readme.MARKERS[1]}" in text
 
 
 def test_as_many_comparisons_at_once_as_there_are_cores_and_fit_the_memory(monkeypatch):
-    monkeypatch.setattr(flow.torch, "get_num_threads", lambda: 6)
-    monkeypatch.setattr(flow.limits, "memory", lambda: 16 * 2**30)
-    assert flow.workers(2048) == 6 and flow.workers(8192) == 5  # of 2.7 GB each in nine tenths of 17.2 GB
-    assert flow.workers(16_384) == flow.workers(65_536) == 1
+    monkeypatch.setattr(persistence.torch, "get_num_threads", lambda: 6)
+    monkeypatch.setattr(persistence.limits, "memory", lambda: 16 * 2**30)
+    assert persistence.workers(2048) == 6 and persistence.workers(8192) == 5  # of 2.7 GB each in nine tenths of 17.2 GB
+    assert persistence.workers(16_384) == persistence.workers(65_536) == 1

@@ -16,11 +16,15 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from unifeat import __main__ as cli
-from unifeat import export, formats, lm, profiles, stages
-from unifeat.errors import UnifeatError
-from unifeat.sae import Sae, SaeError
+from unifeat import lm
+from unifeat.lineage import settings
+from unifeat.lineage.run import Run
+from unifeat.pipeline import export
+from unifeat.sae import formats
+from unifeat.sae.model import Sae, SaeError
+from unifeat.support.errors import UnifeatError
 
-SAES = st.builds(lambda *a: make(*a), st.sampled_from(profiles.KINDS), st.integers(1, 9), st.integers(1, 12),
+SAES = st.builds(lambda *a: make(*a), st.sampled_from(settings.KINDS), st.integers(1, 9), st.integers(1, 12),
                  st.floats(0.05, 20), st.integers(0, 10_000))
 FIXED = settings(max_examples=30, deadline=None, derandomize=True)  # a latent may stand on the edge of a threshold
 
@@ -161,8 +165,8 @@ def small(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(small, tmp_path_factory):
-    profile = profiles.load(small[0], **{"corpora.source": "files", "corpora.folder": small[1]})
-    run = stages.Run(profile, tmp_path_factory.mktemp("store"), tmp_path_factory.mktemp("figures"))
+    profile = settings.load(small[0], **{"corpora.source": "files", "corpora.folder": small[1]})
+    run = Run(profile, tmp_path_factory.mktemp("store"), tmp_path_factory.mktemp("figures"))
     run.losses("lua"), run.sae_table("lua")
     return run
 
@@ -205,7 +209,7 @@ def agree_on_rows(one, back):
 def test_export_reads_and_never_computes_and_overwrites_nothing(run, tmp_path):
     with pytest.raises(UnifeatError, match="has no losses-base of profile .* run `make figures`"):
         export.export(run, "base", tmp_path / "new", "huggingface")
-    empty = stages.Run(run.profile, tmp_path / "store", tmp_path)
+    empty = Run(run.profile, tmp_path / "store", tmp_path)
     with pytest.raises(UnifeatError, match="has no corpora of profile"):
         export.export(empty, "lua", tmp_path / "new", "saelens")
     assert not (tmp_path / "new").exists()

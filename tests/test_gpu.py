@@ -9,21 +9,15 @@ import pytest
 import tiny
 import torch
 
-from unifeat import (
-    cases,
-    estimate,
-    explanations,
-    explorer,
-    flow,
-    lm,
-    profiles,
-    saetraining,
-    stages,
-    verdicts,
-    weights,
-)
+from unifeat import lm
+from unifeat.autointerp import groups
+from unifeat.explorer import page
+from unifeat.lineage import settings
+from unifeat.lineage.run import open_run
+from unifeat.pipeline import estimate
+from unifeat.studies import case_studies, ladder, pair_agreement, persistence, sae_transfer, weight_matching
 
-P = profiles.load("smoke")
+P = settings.load("smoke")
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="all other tests run on the GPU that is here")
 
 
@@ -45,19 +39,19 @@ def test_every_stage_runs_and_finds_what_a_cpu_finds(tmp_path, monkeypatch):
     found = {}
     for where in ("cpu", "cuda"):
         monkeypatch.setenv("UNIFEAT_STORE", str(tmp_path / where))
-        run = stages.open_run(*settings)
+        run = open_run(*settings)
         with gpu.present() if where == "cuda" else contextlib.nullcontext():
             assert lm.device().type == where
             run.train_children()
             run.train_saes()
-            weights.prepare(run)
-            flow.prepare(run, (weights.shares,), (explorer.data,))
-            assert len(flow.ladder(run)) and len(cases.partners(run)) and len(explanations.lexical(run, "lua"))
-            assert len(verdicts.swap(run)) and len(verdicts.pairs(run, run.compare(("base", 0), ("lua", 1))))
+            weight_matching.prepare(run)
+            persistence.prepare(run, (weight_matching.shares,), (page.data,))
+            assert len(ladder.ladder(run)) and len(case_studies.partners(run)) and len(groups.lexical(run, "lua"))
+            assert len(sae_transfer.swap(run)) and len(pair_agreement.pairs(run, run.compare(("base", 0), ("lua", 1))))
             model = run.model("base")
             lm.evaluate(model, run.blocks("lua"))  # leaves the model on the device
             assert lm.sample(model, run.corpus.tokenizer, "the ", 3, 0)
-            found[where] = run.losses("base", "lua", "stories", "merged"), run.sae_table(), flow.persistence(run)
+            found[where] = run.losses("base", "lua", "stories", "merged"), run.sae_table(), persistence.persistence(run)
     for cpu, cuda, columns, apart in zip(found["cpu"], found["cuda"], (["loss_nats"], ["l0", "fvu"], ["observed"]),
                                          (0.02, 0.1, 0.1), strict=True):
         np.testing.assert_allclose(cuda[columns].mean(), cpu[columns].mean(), rtol=apart)
@@ -71,7 +65,7 @@ def test_saes_come_out_as_on_a_cpu(kind, width, monkeypatch):
     x = torch.randn(40, 64, 16, generator=torch.Generator().manual_seed(0))
 
     def train(device):
-        one, other = (saetraining.Trainer(saetraining.init(config, 16, 0, 1.0, x[0].mean(0).to(device)), config)
+        one, other = (train.Trainer(train.init(config, 16, 0, 1.0, x[0].mean(0).to(device)), config)
                       for _ in range(2))
         for batch in x[:20]:
             one.update(batch.to(device))

@@ -5,19 +5,20 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from unifeat import interp, interpplot
+from unifeat.autointerp import rules, scores
+from unifeat.plots import explanations
 
 
 def table_of(ids, classes=None):
     """Slots of one stream of token ids."""
     ids = np.asarray(ids)
     classes = np.arange(ids.max() + 1) % 18 if classes is None else classes
-    return interp.slots(ids[None], np.zeros(len(ids), int), np.arange(len(ids)), classes)
+    return rules.slots(ids[None], np.zeros(len(ids), int), np.arange(len(ids)), classes)
 
 
 def test_slots_look_back_and_stop_at_the_start():
     classes = np.array([0, 5, 6, 7])
-    found = interp.slots(np.array([[1, 2, 0, 3]]), np.array([0, 0, 0]), np.array([0, 1, 3]), classes)
+    found = rules.slots(np.array([[1, 2, 0, 3]]), np.array([0, 0, 0]), np.array([0, 1, 3]), classes)
     assert found[0].tolist() == [1, 2, 3]
     assert found[1].tolist() == [5, 6, 7]
     assert found[2].tolist() == [0, 1, 0]
@@ -34,59 +35,59 @@ def test_planted_rules_are_found_and_simulate_exactly(text):
     token, before = text[0], text[2]
     f = np.stack([np.where(token == 7, 2.0, np.where(token == 9, 1.0, 0)),
                   3.0 * ((token == 5) & (before == 11)), 1.0 * (before == 4)], axis=1)
-    rules = interp.learn(sparse.csr_matrix(f), text)
-    assert rules[0] == interp.Rule((0,), ({7: 2.0, 9: 1.0},))
-    assert {rules[1].slots} <= {(0, 2), (2, 0)} and rules[2] == interp.Rule((2,), ({4: 1.0},))
-    assert np.allclose(interp.simulate(rules, text).toarray(), f)
-    assert np.allclose(interp.simulation(f, interp.simulate(rules, text)), 1)
-    assert np.allclose(interp.detection(sparse.csr_matrix(f), interp.simulate(rules, text), np.arange(20_000) // 8), 1)
+    learned = rules.learn(sparse.csr_matrix(f), text)
+    assert learned[0] == rules.Rule((0,), ({7: 2.0, 9: 1.0},))
+    assert {learned[1].slots} <= {(0, 2), (2, 0)} and learned[2] == rules.Rule((2,), ({4: 1.0},))
+    assert np.allclose(rules.simulate(learned, text).toarray(), f)
+    assert np.allclose(scores.simulation(f, rules.simulate(learned, text)), 1)
+    assert np.allclose(scores.detection(sparse.csr_matrix(f), rules.simulate(learned, text), np.arange(20_000) // 8), 1)
 
 
 def test_noise_is_not_explained(text):
     rng = np.random.default_rng(1)
     f = sparse.csr_matrix(rng.random((20_000, 30)) * (rng.random((20_000, 30)) < 0.02))
-    rules = interp.learn(f[:10_000], text[:, :10_000])
-    scores = interp.simulation(f[10_000:], interp.simulate(rules, text[:, 10_000:]))
-    assert abs(np.median(scores)) < 0.02
+    learned = rules.learn(f[:10_000], text[:, :10_000])
+    found = scores.simulation(f[10_000:], rules.simulate(learned, text[:, 10_000:]))
+    assert abs(np.median(found)) < 0.02
 
 
 def test_an_unseen_value_is_silent(text):
-    assert interp.simulate([interp.Rule((0,), ({10**6: 1.0},)), interp.Rule()], text).nnz == 0
+    assert rules.simulate([rules.Rule((0,), ({10**6: 1.0},)), rules.Rule()], text).nnz == 0
 
 
 def test_simulation_is_pearson_on_dense_columns():
     rng = np.random.default_rng(2)
     f, p = rng.random((50, 4)), rng.random((50, 4))
     expected = [np.corrcoef(f[:, j], p[:, j])[0, 1] for j in range(4)]
-    assert np.allclose(interp.simulation(f, p), expected)
-    assert np.isnan(interp.simulation(np.zeros((9, 1)), np.ones((9, 1))))[0]
-    assert interp.simulation(np.eye(9)[:, :1], np.zeros((9, 1)))[0] == 0
+    assert np.allclose(scores.simulation(f, p), expected)
+    assert np.isnan(scores.simulation(np.zeros((9, 1)), np.ones((9, 1))))[0]
+    assert scores.simulation(np.eye(9)[:, :1], np.zeros((9, 1)))[0] == 0
 
 
 def test_detection_by_hand():
     f = sparse.csr_matrix(np.array([[1.0], [0], [0], [1], [0], [0], [0], [0]]))
     p = sparse.csr_matrix(np.array([[0.0], [2], [0], [0], [1], [0], [0], [0]]))
     # windows of two: truth 1 1 0 0, said 1 0 1 0 -> hit rate 1/2, correct rejections 1/2
-    assert interp.detection(f, p, np.arange(8) // 2).tolist() == [0.5]
-    assert interp.detection(f, f, np.arange(8) // 2).tolist() == [1.0]
-    assert np.isnan(interp.detection(sparse.csr_matrix(np.ones((8, 1))), p, np.arange(8) // 2))[0]
+    assert scores.detection(f, p, np.arange(8) // 2).tolist() == [0.5]
+    assert scores.detection(f, f, np.arange(8) // 2).tolist() == [1.0]
+    assert np.isnan(scores.detection(sparse.csr_matrix(np.ones((8, 1))), p, np.arange(8) // 2))[0]
 
 
 def test_the_learning_half_shares_no_document_with_the_other():
     document, domain = np.repeat(np.arange(10), 7), np.repeat([0, 1], 35)
-    half = interp.halves(document, domain)
+    half = rules.halves(document, domain)
     assert not set(document[half]) & set(document[~half])
     assert all(half[domain == d].any() and (~half[domain == d]).any() for d in (0, 1))
 
 
 @pytest.mark.parametrize("rule, words", [
-    (interp.Rule((0,), ({1: 2.0, 2: 3.0},)), "`2` or `1`"),
-    (interp.Rule((1, 0), ({5: 1.0}, {3: 1.0})), "`3` that is a keyword"),
-    (interp.Rule((3,), ({0: 1.0},)), "any token after the start of the text"),
-    (interp.Rule((0, 4), ({3: 1.0}, {1: 1.0})), "`3` with `1` two tokens before"),
-    (interp.Rule(), "no rule found")])
+    (rules.Rule((0,), ({1: 2.0, 2: 3.0},)), "`2` or `1`"),
+    (rules.Rule((1, 0), ({5: 1.0}, {3: 1.0})), "`3` that is a keyword"),
+    (rules.Rule((3,), ({0: 1.0},)), "any token after the start of the text"),
+    (rules.Rule((0, 4), ({3: 1.0}, {1: 1.0})), "`3` with `1` two tokens before"),
+    (rules.Rule(), "no rule found")])
 def test_sentences(rule, words):
-    assert interp.sentence(rule, lambda number: f"`{number}`") == words
+    assert rules.sentence(rule, lambda number: f"`{number}`") == words
 
 
 def test_figure_draws_with_empty_groups_and_nan():
@@ -94,6 +95,6 @@ def test_figure_draws_with_empty_groups_and_nan():
     frame = pd.DataFrame(dict(group=["a"] * 30 + ["b"] * 3 + ["c"] * 30, kind=["features"] * 33 + ["control"] * 30,
                               explainer="lexical", simulation=rng.random(63), detection=rng.random(63)))
     frame.loc[30:32, ["simulation", "detection"]] = np.nan
-    fig = interpplot.explanations(frame, "note")
+    fig = explanations.explanations(frame, "note")
     assert "lexical" in fig._supxlabel.get_text()
     assert not any("B (" in text.get_text() for text in fig.axes[0].get_legend().get_texts())

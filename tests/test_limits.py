@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from unifeat import limits
+from unifeat.support import resources
 
 FREE = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 WHOLE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -35,14 +35,14 @@ def test_limits_of_containers_and_jobs_are_kept(tmp_path, monkeypatch, case):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n" * (name != "own"))
-    monkeypatch.setattr(limits, "OWN", tmp_path / "own")
-    monkeypatch.setattr(limits, "GROUPS", tmp_path / "groups")
-    assert (limits.cores(), limits.memory()) == (cores, memory)
+    monkeypatch.setattr(resources, "OWN", tmp_path / "own")
+    monkeypatch.setattr(resources, "GROUPS", tmp_path / "groups")
+    assert (resources.cores(), resources.memory()) == (cores, memory)
 
 
 def test_without_control_groups_the_machine_is_the_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(limits, "OWN", tmp_path / "none")
-    assert (limits.cores(), limits.memory()) == (FREE, WHOLE)
+    monkeypatch.setattr(resources, "OWN", tmp_path / "none")
+    assert (resources.cores(), resources.memory()) == (FREE, WHOLE)
 
 
 def test_torch_takes_no_more_threads_than_that():

@@ -9,9 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unifeat import lm, profiles, training
+from unifeat import lm
+from unifeat.lineage import settings
+from unifeat.lm import training
 
-SMOKE = profiles.load("smoke")
+SMOKE = settings.load("smoke")
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +23,9 @@ def model():
 
 @pytest.fixture(scope="module")
 def folder(model, tmp_path_factory):
-    from unifeat import bpe
+    from unifeat.text import tokenizer
 
-    tokenizer = bpe.wrap(bpe.train(["some text to train a tokenizer on " * 20], 300), 32)
+    tokenizer = tokenizer.wrap(tokenizer.train(["some text to train a tokenizer on " * 20], 300), 32)
     path = tmp_path_factory.mktemp("model")
     lm.save(model, tokenizer, path)
     return path

@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from unifeat import comparison, intervals, matching
-from unifeat.matching import Moments, correlate, excess, match, permute, persistence
+from unifeat import matching
+from unifeat.matching import bootstrap, comparison
+from unifeat.matching.match import Moments, correlate, excess, match, permute, persistence
 
 
 def activations(tokens=400, n=12, density=0.2, seed=0):
@@ -128,7 +129,7 @@ def test_bootstrap_of_one_document_per_stratum_is_the_estimate_itself():
     a = activations(300, 15)
     b = (a + activations(300, 15, 0.05, seed=3) * 0.7).tocsr()
     found, domain = match(correlate(a, b)), np.repeat([0, 1, 2], 100)
-    shares, resampled = persistence(found), intervals.bootstrap(a, b, found, domain, domain, 4, seed=0)
+    shares, resampled = persistence(found), bootstrap.bootstrap(a, b, found, domain, domain, 4, seed=0)
     for key, value in shares.items():
         np.testing.assert_allclose(resampled[key], np.tile(value, (4, 1)), atol=1e-12)
 
@@ -138,9 +139,9 @@ def test_resampled_r_equals_literal_resampling():
     a = activations(200, 6, 0.4)
     b = (a + activations(200, 6, 0.2, seed=3)).tocsr()
     documents, domain, found = np.repeat(np.arange(20), 10), np.repeat([0, 1], 100), match(correlate(a, b))
-    resampled = intervals.resampled_r(a, b, found, documents, domain, 3, seed=5)
-    dense = intervals.resampled_r(a.toarray(), b.toarray(), found, documents, domain, 3, seed=5)
-    weights = intervals._resample(np.repeat([0, 1], 10), 3, 5)
+    resampled = bootstrap.resampled_r(a, b, found, documents, domain, 3, seed=5)
+    dense = bootstrap.resampled_r(a.toarray(), b.toarray(), found, documents, domain, 3, seed=5)
+    weights = bootstrap._resample(np.repeat([0, 1], 10), 3, 5)
     assert (weights[:, :10].sum(1) == 10).all() and (weights[:, 10:].sum(1) == 10).all()
     for row, draws in enumerate(weights.astype(int)):
         at = np.repeat(np.arange(200), np.repeat(draws, 10))
@@ -157,7 +158,7 @@ def test_calibration_by_hand():
     over a variance of 1/64: deviations of 1/8 grow by sqrt(3).
     """
     resampled = np.array([[0.95, 0.7], [0.95, 0.7], [0.95, 0.9], [0.95, 0.9]])
-    spread = intervals.calibrated(np.array([0.95, 0.81]), resampled, 4, taus=[0.8])[:, 0]
+    spread = bootstrap.calibrated(np.array([0.95, 0.81]), resampled, 4, taus=[0.8])[:, 0]
     np.testing.assert_allclose(spread, 0.5 + np.array([-1, -1, 1, 1]) * np.sqrt(3) / 8)
 
 

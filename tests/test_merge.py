@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unifeat.merge import angles, balanced_t, lerp, slerp, straight
+from unifeat.merging.slerp import angles, balanced_t, lerp, slerp, straight
 
 VECTORS = st.lists(st.floats(-10, 10, allow_nan=False).map(lambda x: round(x, 3)), min_size=3, max_size=3).filter(
     lambda v: sum(x * x for x in v) > 1e-2)

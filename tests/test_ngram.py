@@ -4,7 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from unifeat.ngram import KneserNey, evaluate
+from unifeat.lm.ngram import KneserNey, evaluate
 
 
 def reference(tokens, order, vocab):

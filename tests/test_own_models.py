@@ -21,27 +21,16 @@ from transformers import (
 )
 
 from unifeat import __main__ as cli
-from unifeat import (
-    bpe,
-    features,
-    flow,
-    hub,
-    lm,
-    merge,
-    ownmodels,
-    owntokens,
-    paths,
-    profiles,
-    readout,
-    recipe,
-    report,
-    rungs,
-    sources,
-    stages,
-    store,
-    verdicts,
-    weights,
-)
+from unifeat import lm, merging
+from unifeat.lineage import given, given_tokenizers, settings
+from unifeat.lineage.run import Run, open_run
+from unifeat.lm import logit_lens
+from unifeat.merging import mergekit
+from unifeat.pipeline import provenance
+from unifeat.sae import features
+from unifeat.studies import baselines, feature_flow, ladder, persistence, sae_transfer, weight_matching
+from unifeat.support import paths, store
+from unifeat.text import hub, sources, tokenizer
 
 HIDDEN = dict(vocab_size=300, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=24)
 GATED = dict(**HIDDEN, intermediate_size=24, num_key_value_heads=1)
@@ -89,12 +78,12 @@ def pieces():
 @pytest.fixture(scope="module")
 def byte_level():
     """A tokenizer like GPT-2's: bytes, the special token last."""
-    trained = bpe.train([t for many in tiny.texts().values() for t in many], 290)
+    trained = tokenizer.train([t for many in tiny.texts().values() for t in many], 290)
     state = json.loads(trained.to_str())
     names = sorted(state["model"]["vocab"], key=state["model"]["vocab"].get)
     state["model"]["vocab"] = {name: i for i, name in enumerate([*names[1:], names[0]])}
     state["added_tokens"][0]["id"] = len(names) - 1
-    return bpe.wrap(Tokenizer.from_str(json.dumps(state)), 24)
+    return tokenizer.wrap(Tokenizer.from_str(json.dumps(state)), 24)
 
 
 def network(config, seed=0, dtype=torch.float32):
@@ -121,10 +110,10 @@ def released(tmp_path_factory, pieces):
     root = tmp_path_factory.mktemp("hub")
     states = {}
     for seed, role in enumerate(("base", "lua", "stories", "merged")):
-        folder, model = root / ownmodels.RELEASED[role][0], network(MistralConfig(**AUTHORS), seed)
+        folder, model = root / given.RELEASED[role][0], network(MistralConfig(**AUTHORS), seed)
         states[role] = model.state_dict()
         if role == "merged":
-            model.load_state_dict(merge.slerp(states["lua"], states["stories"], 0.58))
+            model.load_state_dict(merging.slerp(states["lua"], states["stories"], 0.58))
             model = model.half()
         put(folder, model, pieces)
         (folder / "config.json").write_text(json.dumps(AUTHORS | dict(
@@ -145,36 +134,36 @@ def small(monkeypatch, tmp_path):
 
 
 def test_released_checkpoints_run_from_a_local_copy_in_the_hubs_layout(released, text, small):
-    run = stages.open_run(small, str(text), f"released={released}")
+    run = open_run(small, str(text), f"released={released}")
     assert run.figures == paths.ROOT / "figures" / f"small-{text.name}-released" and not run.claims
     assert run.profile.model.d_mlp == 64 and run.corpus.context == 32 and len(run.corpus.tokenizer) == 300
     assert run.picked() == pytest.approx(0.58, abs=0.002)
     assert run.model("merged").dtype == torch.float32
     run.train_children()  # there is nothing to train
-    flow.prepare(run)
-    weights.prepare(run)
+    persistence.prepare(run)
+    weight_matching.prepare(run)
     made = sorted(run.root.iterdir())
-    shares = flow.persistence(run)
-    assert not flow.ladder_table(run).empty and not verdicts.swap(run).empty and not weights.shares(run).empty
+    shares = persistence.persistence(run)
+    assert not ladder.ladder_table(run).empty and not sae_transfer.swap(run).empty and not weight_matching.shares(run).empty
     assert sorted(run.root.iterdir()) == made  # all was ready
     assert shares[["observed", "ceiling", "null"]].apply(lambda x: x.between(0, 1)).all(axis=None)
     assert set(run.logs("base", "lua")["step"]) == {0}
-    facts = report.provenance(run)["models"]["merged"]
+    facts = provenance.provenance(run)["models"]["merged"]
     assert facts["folder"] == "baby-python-1L-mistral-lua-stories-slerp"
     assert "model-00001-of-00001.safetensors" in facts["sha256"]
-    assert "Models given: base = baby-python-mistral-1L-tiny-base;" in report.note(run)
+    assert "Models given: base = baby-python-mistral-1L-tiny-base;" in provenance.note(run)
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_what_is_not_given_is_made_from_what_is(kind, pieces, byte_level, text, small, tmp_path):
     base = put(tmp_path / "mine", network(CONFIGS[kind]), byte_level if kind.startswith("gpt") else pieces)
-    run = stages.open_run(small, str(text), str(base), "blocks.1.hook_mlp_out")
+    run = open_run(small, str(text), str(base), "blocks.1.hook_mlp_out")
     assert run.corpus.context == 24 and run.saes("lua")[0].hook == "blocks.1.hook_mlp_out"
     assert run.saes("base")[0].w_enc.shape == (48, 16)
     assert len(run.losses("base", "lua", "stories", "merged", "ngram")) == 4 * 8 + 4
-    changed = ownmodels.differing(run.model("base").state_dict(), run.model("lua").state_dict())
+    changed = given.differing(run.model("base").state_dict(), run.model("lua").state_dict())
     assert any("mlp" in name for name in changed)
-    assert not flow.flow(run).empty and len(rungs.random(run, ("lua", 1))["r_of_b"]) > 0
+    assert not feature_flow.flow(run).empty and len(baselines.random(run, ("lua", 1))["r_of_b"]) > 0
     assert len(run.angles()) == len(changed)
 
 
@@ -183,8 +172,8 @@ def test_a_taken_model_is_the_same_model_renumbered(kind, pieces, byte_level, tm
     tokenizer = byte_level if kind in ("gpt2", "gpt_neox") else pieces
     source = put(tmp_path / kind, network(CONFIGS[kind]), tokenizer)
     opening = 289 if tokenizer is byte_level else 1
-    tokens = owntokens.tokenizer(source, 24)
-    ownmodels.take(source, tokens, tmp_path / "taken")
+    tokens = given_tokenizers.tokenizer(source, 24)
+    given.take(source, tokens, tmp_path / "taken")
     ids = np.random.default_rng(0).integers(2, 280, (2, 20))
     ids[0, 0], ids[1, 5] = opening, 0
     swap = np.arange(300)
@@ -201,10 +190,10 @@ def test_a_taken_model_is_the_same_model_renumbered(kind, pieces, byte_level, tm
 
 
 def test_tokens_of_pieces_are_read_as_the_bytes_they_stand_for(released, text, small):
-    run = stages.open_run(small, str(text), f"released={released}")
+    run = open_run(small, str(text), f"released={released}")
     tokenizer, sizes = run.corpus.tokenizer, run.corpus.token_bytes
     numbers = tokenizer("there lived é\n", add_special_tokens=False)["input_ids"]
-    spelled = [bpe.token_text(tokenizer, i) for i in numbers]
+    spelled = [tokenizer.token_text(tokenizer, i) for i in numbers]
     raw = b"".join(part if isinstance(part, bytes) else part.encode() for part in spelled)
     assert raw == " there lived é\n".encode() and sizes[numbers].sum() == len(raw)
     assert tokenizer.convert_ids_to_tokens([0, *numbers[:1]])[0] == "<s>" and sizes[0] == 0
@@ -215,30 +204,30 @@ def test_tokens_of_pieces_are_read_as_the_bytes_they_stand_for(released, text, s
 
 
 def test_the_profile_takes_the_models_sizes_and_refuses_a_hook_they_lack(released):
-    folders, smoke = ownmodels.choose(f"released={released}"), profiles.load("smoke")
-    fitted = ownmodels.fit(smoke, folders)
+    folders, smoke = given.choose(f"released={released}"), settings.load("smoke")
+    fitted = given.fit(smoke, folders)
     assert (fitted.model.d_model, fitted.model.d_mlp, fitted.model.heads, fitted.corpora.vocab) == (32, 64, 4, 300)
     assert fitted.corpora.context == smoke.corpora.context  # the model's is longer
     with pytest.raises(lm.ModelError, match="'blocks.3.hook_mlp_out' is no hook point of this model"):
-        ownmodels.fit(profiles.choose("smoke", hook="blocks.3.hook_mlp_out"), folders)
+        given.fit(settings.choose("smoke", hook="blocks.3.hook_mlp_out"), folders)
 
 
 def test_roles_by_name_and_by_place(released):
-    four = {role: released / name for role, (name, _) in ownmodels.RELEASED.items()}
-    assert ownmodels.choose("") == {}
-    assert ownmodels.choose(f"lua={four['lua']}, base={four['base']}") == {role: four[role] for role in ("base", "lua")}
-    assert list(ownmodels.choose(",".join(map(str, four.values())))) == list(four)
+    four = {role: released / name for role, (name, _) in given.RELEASED.items()}
+    assert given.choose("") == {}
+    assert given.choose(f"lua={four['lua']}, base={four['base']}") == {role: four[role] for role in ("base", "lua")}
+    assert list(given.choose(",".join(map(str, four.values())))) == list(four)
     for given in (f"released={released}", ",".join(map(str, four.values()))):
-        folders = ownmodels.choose(given)
-        assert ownmodels.choose(ownmodels.resolved(given, folders)) == folders
+        folders = given.choose(given)
+        assert given.choose(given.resolved(given, folders)) == folders
 
 
 @pytest.mark.parametrize("given", ["lua=x", "base=x,base=y", "base=x,poet=y", "a,b,c,d,e", "base=x,y", ","])
 def test_other_forms_are_refused_in_one_sentence(given, tmp_path):
-    with pytest.raises(owntokens.ModelsError, match="at most one folder for each of base, lua, stories, merged"):
-        ownmodels.choose(given)
-    with pytest.raises(owntokens.ModelsError, match="gone does not exist; give a folder in Hugging Face layout"):
-        ownmodels.choose(str(tmp_path / "gone"))
+    with pytest.raises(given_tokenizers.ModelsError, match="at most one folder for each of base, lua, stories, merged"):
+        given.choose(given)
+    with pytest.raises(given_tokenizers.ModelsError, match="gone does not exist; give a folder in Hugging Face layout"):
+        given.choose(str(tmp_path / "gone"))
 
 
 def damage(folder, change):
@@ -272,25 +261,25 @@ def damage(folder, change):
 ])
 def test_models_that_do_not_belong_together_are_one_sentence(change, message, released, tmp_path):
     shutil.copytree(released, tmp_path / "hub")
-    damage(tmp_path / "hub" / ownmodels.RELEASED["lua"][0], change)
-    with pytest.raises(owntokens.ModelsError, match=message) as caught:
-        ownmodels.choose(f"released={tmp_path / 'hub'}")
+    damage(tmp_path / "hub" / given.RELEASED["lua"][0], change)
+    with pytest.raises(given_tokenizers.ModelsError, match=message) as caught:
+        given.choose(f"released={tmp_path / 'hub'}")
     assert "\n" not in str(caught.value)
 
 
 def test_other_architectures_are_not_the_authors(byte_level, tmp_path):
-    for name, _ in ownmodels.RELEASED.values():
+    for name, _ in given.RELEASED.values():
         put(tmp_path / name, network(CONFIGS["gpt2"]), byte_level)
-    with pytest.raises(owntokens.ModelsError, match="are of the architecture mistral, and .* is gpt2"):
-        ownmodels.choose(f"released={tmp_path}")
-    with pytest.raises(owntokens.ModelsError, match="asks for the authors' four checkpoints"):
-        ownmodels.choose(f"released={tmp_path / 'none'}")
+    with pytest.raises(given_tokenizers.ModelsError, match="are of the architecture mistral, and .* is gpt2"):
+        given.choose(f"released={tmp_path}")
+    with pytest.raises(given_tokenizers.ModelsError, match="asks for the authors' four checkpoints"):
+        given.choose(f"released={tmp_path / 'none'}")
 
 
 def test_released_checkpoints_are_fetched_once_and_whole(released, tmp_path, monkeypatch):
     import huggingface_hub
 
-    asked, pins = [], dict(ownmodels.RELEASED.values())
+    asked, pins = [], dict(given.RELEASED.values())
 
     class Api:
         def list_repo_commits(self, name, repo_type):
@@ -308,18 +297,18 @@ def test_released_checkpoints_are_fetched_once_and_whole(released, tmp_path, mon
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    with pytest.raises(owntokens.ModelsError, match=r"Could not fetch the model .*TinyStories-ft \(connection cut\);"):
-        ownmodels.choose("released", tmp_path)
-    assert not (tmp_path / "released" / ownmodels.RELEASED["stories"][0]).exists()
-    folders = ownmodels.choose("released", tmp_path)
-    assert len(asked) == 5 and ownmodels.choose("released", tmp_path) == folders and len(asked) == 5
-    assert ownmodels.choose(ownmodels.resolved("released", folders)) == folders
+    with pytest.raises(given_tokenizers.ModelsError, match=r"Could not fetch the model .*TinyStories-ft \(connection cut\);"):
+        given.choose("released", tmp_path)
+    assert not (tmp_path / "released" / given.RELEASED["stories"][0]).exists()
+    folders = given.choose("released", tmp_path)
+    assert len(asked) == 5 and given.choose("released", tmp_path) == folders and len(asked) == 5
+    assert given.choose(given.resolved("released", folders)) == folders
 
 
 def test_every_pin_on_the_hub_is_a_commit_and_an_unknown_one_is_refused(monkeypatch):
     import huggingface_hub
 
-    pins = [pin for _, pin in ownmodels.RELEASED.values()] + [pin for *_, pin in sources.HUB.values()]
+    pins = [pin for _, pin in given.RELEASED.values()] + [pin for *_, pin in sources.HUB.values()]
     assert all(re.fullmatch("[0-9a-f]{7}|[0-9a-f]{40}", pin) for pin in pins)
     monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_commits", lambda *_, **__: [])
     with pytest.raises(ValueError, match="its history has 0 commits a0b1aea"):
@@ -328,11 +317,11 @@ def test_every_pin_on_the_hub_is_a_commit_and_an_unknown_one_is_refused(monkeypa
 
 def test_tokenizers_that_cannot_be_read_here(tmp_path):
     words = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0, "b": 1}, "a")), bos_token="a")
-    with pytest.raises(owntokens.ModelsError, match=r"is no byte-pair encoding"):
-        ownmodels.choose(str(put(tmp_path / "words", network(CONFIGS["llama"]), words)))
+    with pytest.raises(given_tokenizers.ModelsError, match=r"is no byte-pair encoding"):
+        given.choose(str(put(tmp_path / "words", network(CONFIGS["llama"]), words)))
     bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE({"a": 0, "b": 1}, [])), bos_token="a")
-    with pytest.raises(owntokens.ModelsError, match="spells its tokens neither as bytes"):
-        owntokens.spell(bare)
+    with pytest.raises(given_tokenizers.ModelsError, match="spells its tokens neither as bytes"):
+        given_tokenizers.spell(bare)
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
@@ -341,37 +330,37 @@ def test_the_way_to_the_logits_is_the_models_own(kind):
     hook, tokens = "blocks.1.mlp.hook_post", torch.randint(0, 300, (1, 12))
     d = lm.activations(model, tokens, hook).shape[-1]
     direction, parts = 0.3 * torch.randn(1, d), []
-    handle = readout.final_norm(model).register_forward_pre_hook(lambda _, args: parts.append(args[0][0]))
+    handle = logit_lens.final_norm(model).register_forward_pre_hook(lambda _, args: parts.append(args[0][0]))
     with torch.inference_mode():
         clean = model(input_ids=tokens).logits[0]
         with lm.hooked(model, lambda x: x + direction, hook):
             moved = model(input_ids=tokens).logits[0]
         handle.remove()
-        written = readout.residual(model, direction, hook)
+        written = logit_lens.residual(model, direction, hook)
         torch.testing.assert_close(parts[1] - parts[0], written.expand(12, -1), atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(readout.unembed(model, parts[0]), clean, atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(readout.unembed(model, parts[0] + written), moved, atol=1e-4, rtol=1e-3)
-        effect, small = readout.logits(model, written)[0], readout.unembed(model, 1e3 * written)[0]
-        assert readout.residual(model, written, "blocks.1.hook_mlp_out") is written
-    bias = getattr(readout.final_norm(model), "bias", None)
+        torch.testing.assert_close(logit_lens.unembed(model, parts[0]), clean, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(logit_lens.unembed(model, parts[0] + written), moved, atol=1e-4, rtol=1e-3)
+        effect, small = logit_lens.logits(model, written)[0], logit_lens.unembed(model, 1e3 * written)[0]
+        assert logit_lens.residual(model, written, "blocks.1.hook_mlp_out") is written
+    bias = getattr(logit_lens.final_norm(model), "bias", None)
     if bias is not None:  # of a large write alone the norm's bias remains
-        small = small - readout.unembed(model, torch.zeros_like(written))[0]
+        small = small - logit_lens.unembed(model, torch.zeros_like(written))[0]
     assert np.corrcoef(effect, small.detach())[0, 1] > 0.9999
 
 
 def test_merge_command_does_what_the_yaml_says(released, tmp_path, capsys):
-    lua, stories = (released / ownmodels.RELEASED[role][0] for role in ("lua", "stories"))
+    lua, stories = (released / given.RELEASED[role][0] for role in ("lua", "stories"))
     plan = dict(merge_method="slerp", base_model=str(lua), parameters=dict(t=0.58), dtype="float16",
                 models=[dict(model=str(lua)), dict(model=str(stories))])
     (tmp_path / "r.yml").write_text(yaml.safe_dump(plan))
     assert cli.main(["merge", str(tmp_path / "r.yml"), "--to", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.endswith(f"{stories} at t = 0.58.\n")
-    want = merge.slerp(lm.load(lua).state_dict(), lm.load(stories).state_dict(), 0.58)
+    want = merging.slerp(lm.load(lua).state_dict(), lm.load(stories).state_dict(), 0.58)
     got = lm.load(tmp_path / "out").state_dict()
     assert all(torch.equal(got[name], want[name]) for name in want)
-    ownmodels.choose(f"base={lua},merged={tmp_path / 'out'}")  # its tokenizer came along
-    with pytest.raises(recipe.RecipeError, match="is not empty; name a new folder"):
-        recipe.apply(tmp_path / "r.yml", tmp_path / "out")
+    given.choose(f"base={lua},merged={tmp_path / 'out'}")  # its tokenizer came along
+    with pytest.raises(mergekit.RecipeError, match="is not empty; name a new folder"):
+        mergekit.apply(tmp_path / "r.yml", tmp_path / "out")
 
 
 def test_features_at_any_hook_of_any_layer(byte_level, tmp_path):
@@ -387,7 +376,7 @@ def test_keys_of_trained_models_know_nothing_of_given_ones(tmp_path, monkeypatch
     monkeypatch.setattr(store, "code_version", lambda *modules: " ".join(m.__name__ for m in modules))
     monkeypatch.setattr(store, "make", lambda root, stage, build, config, inputs, code: asked.append(code)
                         or store.Artefact(tmp_path, stage, 0.0))
-    run = stages.Run(profiles.load("smoke"), tmp_path, tmp_path)
+    run = Run(settings.load("smoke"), tmp_path, tmp_path)
     for name in ("base", "lua", "stories"):
         run._sae_artefact(name)
     assert len(asked) == 7 and not any("own" in code for code in asked)

@@ -5,9 +5,12 @@ import dataclasses
 import numpy as np
 import torch
 
-from unifeat import lm, profiles, sae, saetraining, training
+from unifeat import lm, sae
+from unifeat.lineage import settings
+from unifeat.lm import training
+from unifeat.sae import training as sae_training
 
-PAPER = profiles.load("paper")
+PAPER = settings.load("paper")
 
 
 def test_language_model_and_sae_train_at_full_size(tmp_path):
@@ -22,7 +25,7 @@ def test_language_model_and_sae_train_at_full_size(tmp_path):
     assert before > 10 and after < before - 1  # ln 32,000 is 10.4
 
     config = dataclasses.replace(PAPER.sae, seeds=PAPER.sae.seeds[:1], batch=1024, buffer=2048, tokens=3 * 1024)
-    (one,), log = saetraining.train(model, [text], [1.0], config, folder=tmp_path)
+    (one,), log = sae_training.train(model, [text], [1.0], config, folder=tmp_path)
     assert one.w_enc.shape == (PAPER.sae.width, PAPER.model.d_mlp) == (16_384, 1024)
     (found,) = sae.evaluate([one], model, text[:2])
     assert found["l0"] <= PAPER.sae.k and np.isfinite(found["fvu"]) and torch.isfinite(one.w_dec).all()

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from unifeat import intervals, matching, planted
-from unifeat.matching import correlate, match, persistence
-from unifeat.planted import Recipe, plant
+from unifeat import matching
+from unifeat.matching import bootstrap, planted
+from unifeat.matching.match import correlate, match, persistence
+from unifeat.matching.planted import Recipe, plant
 
 TAU = 0.8
 
@@ -111,12 +112,12 @@ def test_intervals_cover_the_planted_share_at_their_nominal_rate():
         r = np.random.default_rng(seed).triangular(0.2, 0.3, 1.0, 200).clip(0.15, 0.99)
         p = plant(Recipe(tuple(r), emerged=40, vanished=40, documents=200, density=(0.003, 0.05)), seed, features=seed)
         found = match(correlate(p.parent, p.child))
-        values, _ = intervals.resampled_r(p.parent, p.child, found, p.document, p.domain, 60, seed)["best", "child"]
+        values, _ = bootstrap.resampled_r(p.parent, p.child, found, p.document, p.domain, 60, seed)["best", "child"]
         truth = np.array([p.share("child", tau) for tau in taus])
-        spread = intervals.calibrated(found.r.max(0), values, found.r.shape[1], taus)
+        spread = bootstrap.calibrated(found.r.max(0), values, found.r.shape[1], taus)
         plain = np.stack([(values >= tau).mean(1) for tau in taus], axis=1)
         for kept, shares in ((covered, spread), (naive, plain)):
-            low, high = intervals.interval(shares)
+            low, high = bootstrap.interval(shares)
             kept.append((low - 1e-9 <= truth) & (truth <= high + 1e-9))
     covered, naive = np.mean(covered, axis=0), np.mean(naive, axis=0)
     assert 0.91 <= covered[:3].mean() <= 0.99 and covered[2] >= 0.9, f"intervals of 95 % cover {covered} at {taus}"

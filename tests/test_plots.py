@@ -13,8 +13,10 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from unifeat import plots, style, weights
-from unifeat.tokenplot import show
+from unifeat import plots
+from unifeat.plots import style
+from unifeat.plots.tokens import show
+from unifeat.studies import weight_matching
 
 DOMAINS = ("english", "python", "stories", "lua")
 MODELS = ("base", "lua", "stories", "merged")
@@ -197,11 +199,11 @@ def verdict_frames():
     rng, found, causal, rows = np.random.default_rng(6), {}, {}, []
     for edge in EDGES:
         r = rng.uniform(0, 1, 300)
-        found[edge] = pd.DataFrame(dict(r=r) | {name: r * rng.uniform(0.5, 1, 300) for name in weights.VERDICTS})
+        found[edge] = pd.DataFrame(dict(r=r) | {name: r * rng.uniform(0.5, 1, 300) for name in weight_matching.VERDICTS})
         causal[edge] = pd.DataFrame(dict(r=r[:60], agreement=r[:60] ** 2, random=rng.normal(0, 0.05, 60)))
         rows += [dict(edge=" → ".join(edge), features=group, matched_by=by, verdict=verdict, observed=0.4, ci_low=0.37,
                       ci_high=0.43, ceiling=0.75, null=0.36 if group == "all" else 0.0, share=0.6, excess=0.53)
-                 for group in weights.FEATURES for by, verdict in weights.ROWS]
+                 for group in weight_matching.FEATURES for by, verdict in weight_matching.ROWS]
     return found, causal, pd.DataFrame(rows)
 
 
@@ -264,7 +266,7 @@ def test_a_figure_comes_back_whole(figures, name):
 def test_every_verdict_shows_its_ceiling_and_null_on_every_edge(figures):
     """Per panel, edge and group of features: a line from null to ceiling, and the observed mark between."""
     panels = figures["verdicts"].axes[4:]
-    assert len(panels) == len(weights.ROWS)
+    assert len(panels) == len(weight_matching.ROWS)
     for ax in panels:
         marks = [(line.get_marker(), float(line.get_xdata()[0])) for line in ax.lines if line.get_marker() != "None"]
         assert sorted(marks) == sorted([("D", 75.0), ("o", 40.0)] * 8 + [("|", 36.0), ("|", 0.0)] * 4)

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unifeat import profiles
-from unifeat.errors import UnifeatError
+from unifeat.lineage import settings
+from unifeat.support.errors import UnifeatError
 
 
-@pytest.mark.parametrize("name", profiles.NAMES)
+@pytest.mark.parametrize("name", settings.NAMES)
 def test_every_shipped_profile_loads(name):
-    assert profiles.load(name).name == name
+    assert settings.load(name).name == name
 
 
 @pytest.mark.parametrize(("key", "value", "words"), [
@@ -32,23 +32,23 @@ def test_every_shipped_profile_loads(name):
     ("merge.points", 1, "at least 2"),
 ])
 def test_bad_setting_is_one_clear_sentence(key, value, words):
-    with pytest.raises(profiles.ProfileError) as error:
-        profiles.load("laptop", **{key: value})
+    with pytest.raises(settings.ProfileError) as error:
+        settings.load("laptop", **{key: value})
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
 def test_unknown_profile_unknown_key_missing_key_and_broken_file(tmp_path):
     with pytest.raises(UnifeatError, match="'desktop' does not exist; choose one of smoke, laptop, paper"):
-        profiles.load("desktop")
-    text = (profiles.FOLDER / "smoke.toml").read_text()
+        settings.load("desktop")
+    text = (settings.FOLDER / "smoke.toml").read_text()
     for change, words in ((text + "\n[extra]\nx = 1\n", "no setting 'extra'"),
                           (text.replace("[probe]", "[probe]\nspeed = 1"), "no setting 'speed'"),
                           (text.replace("tau = 0.8\n", ""), "lacks the setting 'tau'"),
                           (text.replace("[probe]", "[probe"), "not valid TOML"),
                           ("probe = 3\n", "must be a table|lacks")):
         (tmp_path / "own.toml").write_text(change)
-        with pytest.raises(profiles.ProfileError, match=words):
-            profiles.load(str(tmp_path / "own.toml"))
+        with pytest.raises(settings.ProfileError, match=words):
+            settings.load(str(tmp_path / "own.toml"))
 
 
 @given(st.dictionaries(st.text(max_size=12), st.one_of(st.none(), st.booleans(), st.integers(), st.text()), min_size=1,
@@ -56,10 +56,10 @@ def test_unknown_profile_unknown_key_missing_key_and_broken_file(tmp_path):
 def test_arbitrary_overrides_never_pass_unread(overrides):
     overrides.pop("name", None)
     if overrides:
-        with pytest.raises(profiles.ProfileError):
-            profiles.load("smoke", **overrides)
+        with pytest.raises(settings.ProfileError):
+            settings.load("smoke", **overrides)
 
 
 def test_profiles_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        profiles.load("smoke").name = "other"
+        settings.load("smoke").name = "other"

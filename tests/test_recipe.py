@@ -2,8 +2,8 @@
 
 import pytest
 
-from unifeat import recipe
-from unifeat.recipe import Recipe, RecipeError
+from unifeat.merging import mergekit
+from unifeat.merging.mergekit import Recipe, RecipeError
 
 SLICES = """
 slices:
@@ -32,7 +32,7 @@ merge_method: linear
 def read(tmp_path):
     def read(text):
         (tmp_path / "merge.yml").write_text(text, encoding="utf-8")
-        return recipe.read(tmp_path / "merge.yml")
+        return mergekit.read(tmp_path / "merge.yml")
 
     return read
 
@@ -110,4 +110,4 @@ def test_what_is_no_plain_yaml_is_refused_and_never_run(read, text):
 
 def test_a_missing_file_is_one_sentence(tmp_path):
     with pytest.raises(RecipeError, match="none.yml cannot be read .*No such file"):
-        recipe.read(tmp_path / "none.yml")
+        mergekit.read(tmp_path / "none.yml")

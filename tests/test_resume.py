@@ -9,7 +9,7 @@ import time
 
 import tiny
 
-from unifeat import store
+from unifeat.support import store
 
 SCRIPT = """
 import sys

@@ -14,9 +14,11 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from unifeat import __main__ as cli
-from unifeat import paths, profiles, records, runner
-from unifeat.errors import UnifeatError
-from unifeat.strip import strip_notebook
+from unifeat.lineage import settings
+from unifeat.pipeline import notebook_cache, notebooks
+from unifeat.pipeline.clean_notebooks import strip_notebook
+from unifeat.support import paths
+from unifeat.support.errors import UnifeatError
 
 PARAMETERS = 'PROFILE = "laptop"  # which profile\nCORPORA = ""  # which corpora'
 SAVE = "from unifeat import report\nfor name in '{}'.split():\n    report.wrote(name)"
@@ -33,7 +35,7 @@ def write(path: Path, *cells: str) -> Path:
 
 def run(paths, tmp_path):
     seen = []
-    runner.run_notebooks(paths, tmp_path / "executed", {"PROFILE": "smoke", "CORPORA": ""}, seen.append,
+    notebooks.run_notebooks(paths, tmp_path / "executed", {"PROFILE": "smoke", "CORPORA": ""}, seen.append,
                          "state")
     return seen
 
@@ -45,7 +47,7 @@ def test_only_notebooks_of_which_something_changed_run_again(tmp_path):
 
     def ran(state="state", again=False):
         seen = []
-        runner.run_notebooks([first, second], tmp_path / "executed", {}, seen.append, state, again)
+        notebooks.run_notebooks([first, second], tmp_path / "executed", {}, seen.append, state, again)
         assert [outcome.saved for outcome in seen] == [("fig",), ()]
         return [outcome.name for outcome in seen if outcome.ran]
 
@@ -66,24 +68,24 @@ def test_only_notebooks_of_which_something_changed_run_again(tmp_path):
 def test_a_failed_notebook_runs_again(tmp_path):
     path = write(tmp_path / "01_a.ipynb", "1 / 0")
     for _ in range(2):
-        with pytest.raises(runner.NotebookError, match="ZeroDivisionError"):
+        with pytest.raises(notebooks.NotebookError, match="ZeroDivisionError"):
             run([path], tmp_path)
 
 
 def test_state_names_profile_text_code_and_settings(tmp_path, monkeypatch):
-    smoke = profiles.load("smoke")
-    states = {records.state(smoke, {}), records.state(profiles.load("laptop"), {}), records.state(smoke, {"A": 1})}
+    smoke = settings.load("smoke")
+    states = {notebook_cache.state(smoke, {}), notebook_cache.state(settings.load("laptop"), {}), notebook_cache.state(smoke, {"A": 1})}
     monkeypatch.setenv("EXPLAINER", "llm")
-    states.add(records.state(smoke, {}))
-    for name in profiles.DOMAINS:
+    states.add(notebook_cache.state(smoke, {}))
+    for name in settings.DOMAINS:
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.txt").write_text("text")
-    files = profiles.choose("smoke", str(tmp_path))
-    states.add(records.state(files, {}))
+    files = settings.choose("smoke", str(tmp_path))
+    states.add(notebook_cache.state(files, {}))
     (tmp_path / "lua" / "a.txt").write_text("another text")
-    states.add(records.state(files, {}))
-    monkeypatch.setattr(records, "code", lambda: "other")
-    states.add(records.state(files, {}))
+    states.add(notebook_cache.state(files, {}))
+    monkeypatch.setattr(notebook_cache, "code", lambda: "other")
+    states.add(notebook_cache.state(files, {}))
     assert len(states) == 7
 
 
@@ -97,7 +99,7 @@ def test_notebooks_run_in_order_with_parameters_in_their_own_folder_and_interpre
     second = write(tmp_path / "02_b.ipynb", where, *(SAVE.format(name) for name in ("fig2", "fig1", "fig2")))
     first = write(tmp_path / "01_a.ipynb", where)
     write(tmp_path / "notes.ipynb", "1 / 0")
-    seen = run(runner.find_notebooks(tmp_path), tmp_path)
+    seen = run(notebooks.find_notebooks(tmp_path), tmp_path)
     assert [outcome.name for outcome in seen] == ["01_a", "02_b"]
     assert [outcome.saved for outcome in seen] == [(), ("fig2", "fig1")]
     assert all(0 < outcome.seconds < 60 for outcome in seen)
@@ -118,12 +120,12 @@ def test_a_start_skips_earlier_notebooks(tmp_path):
     for name in ("01_a", "02_b", "10_c"):
         write(tmp_path / f"{name}.ipynb")
     for start, names in (("", ["01_a", "02_b", "10_c"]), ("2", ["02_b", "10_c"]), ("10", ["10_c"])):
-        assert [path.stem for path in runner.find_notebooks(tmp_path, start)] == names
+        assert [path.stem for path in notebooks.find_notebooks(tmp_path, start)] == names
     for start in ("3", "b", "-1", "1.0"):
         with pytest.raises(UnifeatError, match=f"FROM={start} is the number of no notebook; .* 01, 02, 10."):
-            runner.find_notebooks(tmp_path, start)
+            notebooks.find_notebooks(tmp_path, start)
     with pytest.raises(UnifeatError, match="No numbered notebook is in"):
-        runner.find_notebooks(tmp_path / "empty")
+        notebooks.find_notebooks(tmp_path / "empty")
 
 
 OWN = "class BadInput(Exception):\n    def _render_traceback_(self):\n        return [str(self)]"
@@ -136,7 +138,7 @@ OWN = "class BadInput(Exception):\n    def _render_traceback_(self):\n        re
 ])
 def test_a_failure_stops_the_run_and_names_notebook_cell_and_reason(tmp_path, cells, message):
     paths = [write(tmp_path / "01_a.ipynb", *cells), write(tmp_path / "02_b.ipynb")]
-    with pytest.raises(runner.NotebookError) as caught:
+    with pytest.raises(notebooks.NotebookError) as caught:
         run(paths, tmp_path)
     assert str(caught.value).startswith(message)
     assert not (tmp_path / "executed" / "02_b.ipynb").exists()
@@ -204,7 +206,7 @@ def test_progress_passes_to_a_terminal_and_leaves_whole_lines_in_a_log():
     bar = ["\r  0%", "\r 50%", "\r100%\n", "\n", "done", ".\n", "\rhalf"]
     log, terminal = io.StringIO(), Terminal()
     for stream in (log, terminal):
-        progress = runner.Progress(stream)
+        progress = notebooks.Progress(stream)
         for piece in bar:
             progress.write(piece)
         progress.clear("next")
@@ -320,7 +322,7 @@ def test_stripping_refuses_a_notebook_that_failed_was_edited_or_never_ran(tmp_pa
     source, executed = tmp_path / "01_a.ipynb", tmp_path / "executed" / "01_a.ipynb"
     with pytest.raises(UnifeatError, match="has not been run; run 'make figures' first"):
         strip_notebook(executed, source, tmp_path)
-    with pytest.raises(runner.NotebookError):
+    with pytest.raises(notebooks.NotebookError):
         run([write(source, "1 / 0")], tmp_path)
     with pytest.raises(UnifeatError, match="failed when it was last run"):
         strip_notebook(executed, source, tmp_path)

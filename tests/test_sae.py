@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from unifeat import lm, profiles, sae, saegradients, saetraining
+from unifeat import lm, sae
+from unifeat.lineage import settings
+from unifeat.sae import gradients
+from unifeat.sae import training as sae_training
 
-CONFIG = dataclasses.replace(profiles.load("smoke").sae, width=12, k=3, batch=16, tokens=160, lr=1e-2, warmup=1)
+CONFIG = dataclasses.replace(settings.load("smoke").sae, width=12, k=3, batch=16, tokens=160, lr=1e-2, warmup=1)
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +22,7 @@ def exact(monkeypatch):
 
 
 def make(kind="topk", seed=0, d=5, **more):
-    one = saetraining.init(dataclasses.replace(CONFIG, kind=kind, **more), d, seed, 1.7, torch.arange(d) * 0.1)
+    one = sae_training.init(dataclasses.replace(CONFIG, kind=kind, **more), d, seed, 1.7, torch.arange(d) * 0.1)
     generator = torch.Generator().manual_seed(seed)
     one.w_enc = one.w_enc + 0.3 * torch.randn(one.w_enc.shape, generator=generator)
     one.b_enc = 0.2 * torch.randn(one.b_enc.shape, generator=generator)
@@ -38,14 +41,14 @@ def test_encode_and_decode_by_hand():
     assert one.decode(f).tolist() == [[1.0, 0.0], [0.5, -1.25]]
 
 
-@pytest.mark.parametrize("kind, wide", [*((kind, False) for kind in profiles.KINDS), ("topk", True)])
+@pytest.mark.parametrize("kind, wide", [*((kind, False) for kind in settings.KINDS), ("topk", True)])
 @pytest.mark.parametrize("rows", [7, 1024])
 def test_gradients_equal_autograd(kind, wide, rows, monkeypatch):
     """Against a plain, differentiable statement of the loss, with ragged chunks where the kind allows them."""
-    monkeypatch.setattr(saegradients, "ROWS", rows)
-    monkeypatch.setattr(saegradients, "wide", lambda *_: wide)
+    monkeypatch.setattr(gradients, "ROWS", rows)
+    monkeypatch.setattr(gradients, "wide", lambda *_: wide)
     one, x, l1 = make(kind), inputs(), 0.3 if kind == "relu" else 0.0
-    grads, fired, error, _ = saegradients.gradients(one, x, l1, None, 0.0)
+    grads, fired, error, _ = gradients.gradients(one, x, l1, None, 0.0)
     p = [t.clone().requires_grad_() for t in one.parameters()]
     parts = []
     for part in x.split(rows):
@@ -69,10 +72,10 @@ def test_gradients_equal_autograd(kind, wide, rows, monkeypatch):
 
 @pytest.mark.parametrize("wide", [False, True])
 def test_auxiliary_loss_equals_autograd(wide, monkeypatch):
-    monkeypatch.setattr(saegradients, "wide", lambda *_: wide)
+    monkeypatch.setattr(gradients, "wide", lambda *_: wide)
     one, x, dead = make(), inputs(), torch.tensor([2, 5, 7, 11])
-    with_aux = saegradients.gradients(one, x, 0.0, dead, 0.5)[0]
-    without = saegradients.gradients(one, x, 0.0, None, 0.5)[0]
+    with_aux = gradients.gradients(one, x, 0.0, dead, 0.5)[0]
+    without = gradients.gradients(one, x, 0.0, None, 0.5)[0]
     p = [t.clone().requires_grad_() for t in one.parameters()]
     with torch.no_grad():
         rest = x - one.decode(one.encode(x))
@@ -87,17 +90,17 @@ def test_auxiliary_loss_equals_autograd(wide, monkeypatch):
 def test_l1_is_summed_over_features_and_averaged_over_tokens():
     """The authors' slip: their L1 ran over token positions. Doubling the batch must not change ours."""
     one, x = make("relu"), inputs()
-    slope = [saegradients.gradients(one, part, 1.0, None, 0.0)[0][1]
-             - saegradients.gradients(one, part, 0.0, None, 0.0)[0][1] for part in (x, torch.cat([x, x]))]
+    slope = [gradients.gradients(one, part, 1.0, None, 0.0)[0][1]
+             - gradients.gradients(one, part, 0.0, None, 0.0)[0][1] for part in (x, torch.cat([x, x]))]
     share = (one.encode(x) > 0).float().mean(0)
     torch.testing.assert_close(slope[0], share)
     torch.testing.assert_close(slope[1], share)
 
 
-@pytest.mark.parametrize("kind", profiles.KINDS)
+@pytest.mark.parametrize("kind", settings.KINDS)
 def test_training_step_keeps_unit_rows_and_lowers_the_error(kind):
     one = make(kind)
-    trainer = saetraining.Trainer(one, dataclasses.replace(CONFIG, kind=kind, tokens=16 * 200, decay=0.2))
+    trainer = sae_training.Trainer(one, dataclasses.replace(CONFIG, kind=kind, tokens=16 * 200, decay=0.2))
     x = inputs(64)
     errors = [float(trainer.update(x[i % 4 * 16:][:16])["error"]) for i in range(200)]
     torch.testing.assert_close(trainer.sae.w_dec.norm(dim=1), torch.ones(12))
@@ -108,7 +111,7 @@ def test_topk_and_batchtopk_keep_their_number():
     x = inputs(200)
     assert ((make("topk").encode(x) > 0).sum(1) <= 3).all()
     z = torch.randn(50, 12)
-    f = sae.act(z, "batchtopk", 3, saegradients.batch_threshold(z, 3))
+    f = sae.act(z, "batchtopk", 3, gradients.batch_threshold(z, 3))
     assert (f > 0).sum() == 150
 
 
@@ -117,7 +120,7 @@ def test_relu_l0_is_steered_to_k():
     found = []
     for k in (2, 6):
         config = dataclasses.replace(CONFIG, kind="relu", width=32, k=k, l1=0.05, batch=256, tokens=256 * 600, lr=3e-3)
-        trainer = saetraining.Trainer(saetraining.init(config, 16, 0, 1.0, torch.zeros(16)), config)
+        trainer = sae_training.Trainer(sae_training.init(config, 16, 0, 1.0, torch.zeros(16)), config)
         for i in range(600):
             trainer.update(x[i % 16 * 256:][:256])
         found.append((trainer.sae.encode(x) > 0).sum(1).float().mean().item())
@@ -128,7 +131,7 @@ def test_dead_latents_are_counted_and_revived():
     config = dataclasses.replace(CONFIG, tokens=16 * 300, dead_after=160, aux=1.0)
     one = make("topk")
     one.b_enc = torch.where(torch.arange(12) < 4, -50.0, one.b_enc)  # four latents that cannot fire
-    asleep = saetraining.Trainer(dataclasses.replace(one, b_enc=one.b_enc.clone(), w_enc=one.w_enc.clone(),
+    asleep = sae_training.Trainer(dataclasses.replace(one, b_enc=one.b_enc.clone(), w_enc=one.w_enc.clone(),
                                              w_dec=one.w_dec.clone()), dataclasses.replace(config, aux=0.0))
     x = inputs(64)
     for i in range(12):
@@ -138,7 +141,7 @@ def test_dead_latents_are_counted_and_revived():
 
 def test_geometric_median_minimises_the_summed_distance():
     x = inputs(50) ** 3
-    best = saetraining.geometric_median(x, steps=200)
+    best = sae_training.geometric_median(x, steps=200)
     total = (x - best).norm(dim=1).sum()
     for step in torch.eye(5) * 0.02:
         assert total <= (x - best - step).norm(dim=1).sum() + 1e-4
@@ -170,7 +173,7 @@ def test_damaged_or_foreign_saes_are_refused(tmp_path):
     save_file({"w_enc": one.w_enc}, tmp_path / "bad" / "sae.safetensors")
     with pytest.raises(sae.SaeError, match="cannot be loaded"):
         sae.load(tmp_path / "bad")
-    model = lm.build(profiles.load("smoke").model, 300, 32)
+    model = lm.build(settings.load("smoke").model, 300, 32)
     with pytest.raises(sae.SaeError, match="was trained on another model"):
         sae.load(tmp_path / "ok", model)
 
@@ -183,7 +186,7 @@ def identity(d):
 
 def test_metrics_at_their_anchors():
     """A perfect SAE: FVU 0, all cross-entropy recovered. The mean as reconstruction: FVU 1, nothing recovered."""
-    model = lm.build(profiles.load("smoke").model, 300, 32)
+    model = lm.build(settings.load("smoke").model, 300, 32)
     blocks = np.random.default_rng(0).integers(1, 300, (6, 32))
     blocks[:, 0] = 0
     x = lm.activations(model, torch.tensor(blocks))[torch.tensor(blocks) > 0].float()
@@ -198,24 +201,24 @@ def test_metrics_at_their_anchors():
 
 
 def test_training_on_a_model_is_seeded_and_seeds_differ():
-    model = lm.build(profiles.load("smoke").model, 300, 32)
+    model = lm.build(settings.load("smoke").model, 300, 32)
     blocks = [np.random.default_rng(0).integers(0, 300, (40, 32))]
     config = dataclasses.replace(CONFIG, width=64, tokens=2048, batch=128, buffer=512)
-    runs = [saetraining.train(model, blocks, [1.0], config)[0] for _ in range(2)]
+    runs = [sae_training.train(model, blocks, [1.0], config)[0] for _ in range(2)]
     assert torch.equal(runs[0][0].w_enc, runs[1][0].w_enc) and torch.equal(runs[0][1].w_dec, runs[1][1].w_dec)
     assert not torch.equal(runs[0][0].w_enc, runs[0][1].w_enc)
     assert runs[0][0].lm_hash == lm.weights_hash(model)
 
 
 def test_stream_leaves_special_tokens_out_and_is_scaled_to_unit_square():
-    model = lm.build(profiles.load("smoke").model, 300, 32)
+    model = lm.build(settings.load("smoke").model, 300, 32)
     blocks = [np.random.default_rng(0).integers(0, 3, (40, 32))]
     config = dataclasses.replace(CONFIG, width=64, tokens=2048, batch=128, buffer=512)
     share = (blocks[0] > 0).mean()
-    sizes = [len(part) for part in saetraining.stream(model, blocks, [1.0], config)]
+    sizes = [len(part) for part in sae_training.stream(model, blocks, [1.0], config)]
     assert np.mean(sizes) == pytest.approx(512 * share, rel=0.05)
-    one = saetraining.train(model, blocks, [1.0], config)[0][0]
-    x = next(saetraining.stream(model, blocks, [1.0], config)).float()
+    one = sae_training.train(model, blocks, [1.0], config)[0][0]
+    x = next(sae_training.stream(model, blocks, [1.0], config)).float()
     assert (x * one.scale).square().sum(1).mean().item() == pytest.approx(128, rel=0.02)
 
 
@@ -224,8 +227,8 @@ def test_batchtopk_threshold_starts_at_the_first_batch_and_follows_the_mean():
     expected = None
     for part in x.split(16):
         z = (part * one.scale - one.b_dec) @ one.w_enc.T + one.b_enc
-        least = saegradients.batch_threshold(z, one.k)
-        saegradients.gradients(one, part, 0.0, None, 0.0)
+        least = gradients.batch_threshold(z, one.k)
+        gradients.gradients(one, part, 0.0, None, 0.0)
         expected = 0.99 * expected + 0.01 * least if expected else least
         assert one.threshold == pytest.approx(expected, rel=1e-5)
 

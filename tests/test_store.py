@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from unifeat import disk, merge, ngram, store, upkeep
+from unifeat import merging
+from unifeat.lm import ngram
+from unifeat.support import locks, maintenance, store
 
 
 def build_text(text="hello"):
@@ -61,7 +63,7 @@ def test_a_foreign_manifest_is_not_trusted(tmp_path, text):
 
 def test_an_artefact_under_the_name_of_another_is_not_taken_for_it(tmp_path, capsys):
     one, other = (store.make(tmp_path, "s", build_text(text), config=text) for text in ("one", "other"))
-    disk.remove(one.folder)
+    locks.remove(one.folder)
     other.folder.rename(one.folder)
     assert (store.make(tmp_path, "s", build_text("one"), config="one").folder / "a.txt").read_text() == "one"
     assert "(its manifest is of another artefact)" in capsys.readouterr().err
@@ -71,7 +73,7 @@ def test_an_artefact_under_the_name_of_another_is_not_taken_for_it(tmp_path, cap
                                    lambda path: path.mkdir()])
 def test_something_else_under_a_final_or_work_name_is_replaced(tmp_path, place):
     made = store.make(tmp_path, "s", build_text())
-    disk.remove(made.folder)
+    locks.remove(made.folder)
     place(made.folder)
     place(tmp_path / f".{made.folder.name}")
     assert store.make(tmp_path, "s", build_text()) and not store.faults(tmp_path)
@@ -208,7 +210,7 @@ def test_the_lock_of_a_killed_owner_is_taken_over(tmp_path):
 
 
 def test_code_version_ignores_prose_but_not_code(tmp_path):
-    assert store.code_version(merge) != store.code_version(ngram)
+    assert store.code_version(merging) != store.code_version(ngram)
     texts = ['"""Doc."""\nx = 1\n', "# other prose\nx = 1  # why\n", "x = 2\n"]
     codes = []
     for text in texts:
@@ -231,7 +233,7 @@ def switches():
 def test_code_versions_are_found_by_threads_at_once(switches):
     def work(_):
         store._code.cache_clear()
-        return store.code_version(merge, ngram, store)
+        return store.code_version(merging, ngram, store)
 
     with ThreadPoolExecutor(2) as pool:
         assert len(set(pool.map(work, range(20)))) == 1
@@ -249,13 +251,13 @@ def test_write_text_replaces_whole_and_only_when_it_changes(tmp_path):
 
 def run(root, name, *configs, whole=True):
     """A run called `name` that asks for an artefact per configuration."""
-    with upkeep.asking(root, name) as left_out:
+    with maintenance.asking(root, name) as left_out:
         left_out += [] if whole else ["an earlier notebook"]
         return [store.make(root, "s", build_text(), config=config) for config in configs]
 
 
 def unused(root):
-    return [path.name for path in upkeep.unused(root)]
+    return [path.name for path in maintenance.unused(root)]
 
 
 def test_gc_lists_what_the_last_run_of_each_name_did_not_ask_for(tmp_path, capsys):
@@ -267,12 +269,12 @@ def test_gc_lists_what_the_last_run_of_each_name_did_not_ask_for(tmp_path, capsy
     assert unused(root) == sorted([alone, names["a"]])
     run(root, "figures-laptop", "b", whole=False)  # FROM=08, or a notebook that had not changed
     assert unused(root) == sorted([alone, names["a"]])
-    with pytest.raises(RuntimeError), upkeep.asking(root, "figures-laptop"):
+    with pytest.raises(RuntimeError), maintenance.asking(root, "figures-laptop"):
         store.make(root, "s", build_text(), config="a")
         raise RuntimeError  # killed or failed: what it asked for may be asked for again
     assert unused(root) == [alone] and "UNIFEAT_ASKED" not in os.environ
-    assert upkeep.gc(root) == 0 and (root / alone).is_dir()
-    assert upkeep.gc(root, apply=True) == 0 and not (root / alone).exists()
+    assert maintenance.gc(root) == 0 and (root / alone).is_dir()
+    assert maintenance.gc(root, apply=True) == 0 and not (root / alone).exists()
     out = capsys.readouterr().out
     assert out.count(alone) == 2 and "unused; make gc APPLY=1 removes them" in out and out.endswith("removed.\n")
     run(root, "figures-laptop", "b", "d")
@@ -285,15 +287,15 @@ def test_gc_removes_old_work_folders_but_none_that_is_in_use_or_asked_for(tmp_pa
         (folder / "checkpoint" / "state").write_text("x" * 10**6)
         raise RuntimeError
 
-    with pytest.raises(RuntimeError), upkeep.asking(tmp_path, "figures-smoke"):
+    with pytest.raises(RuntimeError), maintenance.asking(tmp_path, "figures-smoke"):
         store.make(tmp_path, "kept", build)
     for stage in ("old", "busy"):
         with pytest.raises(RuntimeError):
             store.make(tmp_path, stage, build)
     (tmp_path / ".older-0123456789abcdef-rosq2034").mkdir()  # as they were named before there were checkpoints
     [busy] = tmp_path.glob(".busy-*")
-    with disk.locked(tmp_path, busy.name[1:]):
-        upkeep.gc(tmp_path, apply=True)
+    with locks.locked(tmp_path, busy.name[1:]):
+        maintenance.gc(tmp_path, apply=True)
     assert sorted(path.name.split("-")[0] for path in tmp_path.glob(".[!lr]*")) == [".busy", ".kept"]
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4 and "(in use, kept)" in lines[0] and lines[1].split()[:2] == ["1.0", "MB"]
@@ -301,9 +303,9 @@ def test_gc_removes_old_work_folders_but_none_that_is_in_use_or_asked_for(tmp_pa
 
 def test_verify_names_the_damaged_and_fails(tmp_path, capsys):
     good, bad = (store.make(tmp_path, "s", build_text(), config=config) for config in "ab")
-    assert upkeep.verify(tmp_path) == 0 and "All 2 artefacts (0.0 MB)" in capsys.readouterr().out
+    assert maintenance.verify(tmp_path) == 0 and "All 2 artefacts (0.0 MB)" in capsys.readouterr().out
     (bad.folder / "a.txt").write_text("hellp")
-    assert upkeep.verify(tmp_path) == 1
+    assert maintenance.verify(tmp_path) == 1
     first, last = capsys.readouterr().out.splitlines()
     assert first == f"{bad.folder.name}: a.txt has other content than was written"
     assert last.startswith("1 of 2 artefacts") and last.endswith("the next run computes them again.")

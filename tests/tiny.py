@@ -4,7 +4,7 @@ import random
 import re
 from pathlib import Path
 
-from unifeat import profiles
+from unifeat.lineage import settings
 
 CHANGES = {
     "corpora": dict(vocab=300, context=32, validation_share=0.3, tokenizer_bytes=20_000, max_bytes=0),
@@ -23,7 +23,7 @@ WORDS = {"english": "the a city river was in of old new large known people",
 
 def profile(path: Path) -> Path:
     """The smoke profile with the values of CHANGES, as the file `path`."""
-    sections = re.split(r"(?m)^(?=\[)", (profiles.FOLDER / "smoke.toml").read_text())
+    sections = re.split(r"(?m)^(?=\[)", (settings.FOLDER / "smoke.toml").read_text())
     for i, section in enumerate(sections):
         for key, value in CHANGES.get(section[1:section.find("]")], {}).items():
             sections[i], found = re.subn(rf"(?m)^{key} = .*$", f"{key} = {value}", sections[i])

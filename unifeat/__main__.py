@@ -12,10 +12,12 @@ import sys
 import time
 from pathlib import Path
 
-from unifeat import paths, profiles, records, runner, upkeep
-from unifeat.errors import UnifeatError
-from unifeat.runner import NotebookError
-from unifeat.strip import strip_notebook
+from unifeat.lineage import settings
+from unifeat.pipeline import notebook_cache, notebooks, readme
+from unifeat.pipeline.clean_notebooks import strip_notebook
+from unifeat.pipeline.notebooks import NotebookError
+from unifeat.support import maintenance, paths
+from unifeat.support.errors import UnifeatError
 
 KERNEL = {  # read by the C libraries when a kernel starts; measured on two cores of Linux
     "GOMP_SPINCOUNT": "10000",  # threads that wait soon sleep: 5 % slower alone, 8 times faster beside another program
@@ -67,7 +69,7 @@ def _run(options: argparse.Namespace) -> int:
         case "strip":
             return strip(options.profile)
         case "verify":
-            return upkeep.verify(paths.store())
+            return maintenance.verify(paths.store())
         case "explorer":
             return explore(options.profile, options.corpora, options.models, options.hook)
         case "export":
@@ -79,7 +81,7 @@ def _run(options: argparse.Namespace) -> int:
         case "merge":
             return merge(options)
         case _:
-            return upkeep.gc(paths.store(), options.apply)
+            return maintenance.gc(paths.store(), options.apply)
 
 
 @contextlib.contextmanager
@@ -115,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("verify", help="read every byte of the store and name what is damaged")
     gc = commands.add_parser("gc", help="list what no recent run asked the store for")
     gc.add_argument("--apply", action="store_true", help="and remove it")
-    out.add_argument("--model", required=True, choices=profiles.MODELS, help="which of the run's models")
+    out.add_argument("--model", required=True, choices=settings.MODELS, help="which of the run's models")
     out.add_argument("--to", required=True, type=Path, metavar="FOLDER", help="a new folder")
     out.add_argument("--format", default="huggingface", choices=("huggingface", "saelens", "dictionary_learning"),
                      help="the model itself (huggingface, default), or its SAEs in one of the two layouts")
@@ -137,10 +139,10 @@ def figures(profile: str, corpora: str, start: str, models: str = "", hook: str 
         UnifeatError: unknown profile, corpora, models or start.
         NotebookError: a cell failed, or a figure or table is missing at the end.
     """
-    notebooks = runner.find_notebooks(paths.ROOT / "notebooks", start)
+    found = notebooks.find_notebooks(paths.ROOT / "notebooks", start)
     if not models and not any(paths.store().glob("model-base-*")):
         estimate(profile, corpora)
-    return _execute([path for path in notebooks if path.stem not in LONG], profile, corpora, FIGURES, TABLES,
+    return _execute([path for path in found if path.stem not in LONG], profile, corpora, FIGURES, TABLES,
                     again=bool(start), models=models, hook=hook)
 
 
@@ -151,8 +153,8 @@ def controls(profile: str, corpora: str) -> int:
         UnifeatError: unknown profile or corpora.
         NotebookError: a cell failed, or a figure is missing at the end.
     """
-    notebooks = [path for path in runner.find_notebooks(paths.ROOT / "notebooks") if path.stem in LONG]
-    return _execute(notebooks, profile, corpora, CONTROLS, {})
+    found = [path for path in notebooks.find_notebooks(paths.ROOT / "notebooks") if path.stem in LONG]
+    return _execute(found, profile, corpora, CONTROLS, {})
 
 
 def explore(profile: str, corpora: str, models: str = "", hook: str = "") -> int:
@@ -161,11 +163,13 @@ def explore(profile: str, corpora: str, models: str = "", hook: str = "") -> int
     Raises:
         UnifeatError: unknown profile, corpora or explainer, or a page that is too large.
     """
-    from unifeat import explainers, explorer, stages  # with torch, which the other commands need not wait for
+    from unifeat.autointerp import explain
+    from unifeat.explorer import page
+    from unifeat.lineage.run import open_run
 
-    run = stages.open_run(profile, corpora, models, hook)
-    frames = explainers.explained(run) if (os.environ.get("EXPLAINER") or "lexical") != "lexical" else None
-    print(explorer.write(run, run.figures / "explorer.html", frames))
+    run = open_run(profile, corpora, models, hook)
+    frames = explain.explained(run) if (os.environ.get("EXPLAINER") or "lexical") != "lexical" else None
+    print(page.write(run, run.figures / "explorer.html", frames))
     return 0
 
 
@@ -174,24 +178,24 @@ def _execute(notebooks: list[Path], profile: str, corpora: str, promised, tables
     """Run those notebooks of which something changed and check what they promised; `again`: run all of these."""
     if profile.endswith(".toml"):
         profile = str(Path(profile).expanduser().resolve())  # a notebook runs in its own folder
-    settings, more = profiles.choose(profile, corpora, hook), {}
+    profile_, more = settings.choose(profile, corpora, hook), {}
     if models:
-        from unifeat import ownmodels  # with torch, which a run of trained models need not wait for
+        from unifeat.lineage import given
 
-        given = ownmodels.choose(models, paths.downloads())
-        settings, more = ownmodels.fit(settings, given), {role: ownmodels.fingerprint(given[role]) for role in given}
-    corpora = corpora if corpora in ("", *profiles.SOURCES) else settings.corpora.folder
+        given = given.choose(models, paths.downloads())
+        settings, more = given.fit(settings, given), {role: given.fingerprint(given[role]) for role in given}
+    corpora = corpora if corpora in ("", *settings.SOURCES) else settings.corpora.folder
     os.environ.update(UNIFEAT_PROFILE=profile, UNIFEAT_CORPORA=corpora, UNIFEAT_HOOK=hook,
-                      UNIFEAT_MODELS=ownmodels.resolved(models, given) if models else "")
+                      UNIFEAT_MODELS=given.resolved(models, given) if models else "")
     for name, value in KERNEL.items():
         os.environ.setdefault(name, value)
     which = (profile, corpora, models, hook)
     folder, began = paths.figures(*which), time.perf_counter()
     parameters = dict(PROFILE=profile, CORPORA=corpora)
     name = f"{'controls' if promised is CONTROLS else 'figures'}-{paths.run_name(*which)}"
-    with upkeep.asking(paths.store(), name) as left_out:
-        outcomes = runner.run_notebooks(notebooks, executed(*which), parameters, _print,
-                                        records.state(settings, parameters | more), again)
+    with maintenance.asking(paths.store(), name) as left_out:
+        outcomes = notebooks.run_notebooks(notebooks, executed(*which), parameters, _print,
+                                        notebook_cache.state(settings, parameters | more), again)
         left_out += [outcome.name for outcome in outcomes if not outcome.ran] + (["those before"] if again else [])
     # from some number on, the figures before it are of an earlier run
     saved = set(promised) if again else {name for outcome in outcomes for name in outcome.saved}
@@ -204,31 +208,30 @@ def _execute(notebooks: list[Path], profile: str, corpora: str, promised, tables
 
 def strip(profile: str) -> int:
     """Copy the executed notebooks of `profile` over those in notebooks/, without traces of the run; the README too."""
-    for path in runner.find_notebooks(paths.ROOT / "notebooks"):
+    for path in notebooks.find_notebooks(paths.ROOT / "notebooks"):
         if path.stem in LONG and not (executed(profile, "") / path.name).is_file():
             continue  # `controls` has not run here; the committed copy stays
         strip_notebook(executed(profile, "") / path.name, path, paths.ROOT)
         print(f"notebooks/{path.name}")
-    from unifeat import report  # with torch, which the other commands need not wait for
 
-    report.refresh_readme(paths.ROOT / "README.md", paths.ROOT / "figures")
+    readme.refresh_readme(paths.ROOT / "README.md", paths.ROOT / "figures")
     return 0
 
 
 def estimate(profile: str, corpora: str) -> int:
     """Print what a run that trains everything takes here, tried for a few seconds."""
-    from unifeat import estimate as estimates  # with torch, which the other commands need not wait for
+    from unifeat.pipeline import estimate as estimates
 
-    print(estimates.sentence(estimates.estimate(profiles.choose(profile, corpora))), flush=True)
+    print(estimates.sentence(estimates.estimate(settings.choose(profile, corpora))), flush=True)
     return 0
 
 
 def export(options: argparse.Namespace) -> int:
     """Write one model, or its SAEs, of a finished run into a new folder."""
-    from unifeat import export as exporter  # with torch, which the other commands need not wait for
-    from unifeat import stages
+    from unifeat.lineage.run import open_run
+    from unifeat.pipeline import export as exporter
 
-    run = stages.open_run(options.profile, options.corpora, options.models, options.hook)
+    run = open_run(options.profile, options.corpora, options.models, options.hook)
     exporter.export(run, options.model, options.to, options.format, options.base_model)
     print(f"{options.model} is in {options.to}; its README.md says what it was trained on and how well it does.")
     return 0
@@ -236,7 +239,7 @@ def export(options: argparse.Namespace) -> int:
 
 def push(options: argparse.Namespace) -> int:
     """Upload an exported folder to the hub."""
-    from unifeat import export as exporter
+    from unifeat.pipeline import export as exporter
 
     print(f"{options.folder} is at {exporter.push(options.folder, options.repo_id, options.public)}.")
     return 0
@@ -244,9 +247,9 @@ def push(options: argparse.Namespace) -> int:
 
 def merge(options: argparse.Namespace) -> int:
     """Merge two models as a mergekit file says."""
-    from unifeat import recipe
+    from unifeat.merging import mergekit
 
-    found = recipe.apply(options.recipe, options.to)
+    found = mergekit.apply(options.recipe, options.to)
     print(f"{options.to} holds {found.method} of {found.models[0]} (t = 0) and {found.models[1]} at t = {found.t:g}.")
     return 0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from unifeat import store
+from unifeat.support import store
 
 KINDS = ("corpora.json", "english.npy", "model/model.safetensors", "model/tokenizer.json", "log.jsonl",
          "features.npz", "stream.bin", "table.csv")

@@ -14,7 +14,7 @@ from pathlib import Path
 import graph
 import pytest
 
-from unifeat import disk, store, upkeep
+from unifeat.support import locks, maintenance, store
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -94,7 +94,7 @@ def test_a_write_that_fails_anywhere_leaves_a_store_from_which_a_rerun_gives_the
         assert whole.items() >= graph.contents(root).items()
         graph.make(root)
         assert graph.contents(root) == whole and not list(root.glob(".*-*"))
-        disk.remove(root)
+        locks.remove(root)
         if failing.writes < first:
             break
     print(f"{raised} of {first} failures ended the run")
@@ -192,7 +192,7 @@ def test_a_flipped_bit_is_named_by_verify(tmp_path, capsys, kind, place):
     data[int(place * (len(data) - 2))] ^= 4
     path.write_bytes(data)
     name = path.relative_to(tmp_path).parts[0]
-    assert upkeep.verify(tmp_path) == 1
+    assert maintenance.verify(tmp_path) == 1
     assert list(store.faults(tmp_path)) == [name]
     assert kind == store.MANIFEST or f"{name}: {kind}" in capsys.readouterr().out
 
@@ -217,16 +217,16 @@ def test_a_truncated_file_is_named_and_its_artefact_made_again(tmp_path, capsys,
 
 @pytest.mark.parametrize("now", [0, 4e9], ids=["1970", "2096"])
 def test_clocks_that_jump_change_nothing(tmp_path, capsys, monkeypatch, whole, now):
-    with upkeep.asking(tmp_path, "figures-smoke"):
+    with maintenance.asking(tmp_path, "figures-smoke"):
         graph.make(tmp_path)
     for path in tmp_path.rglob("*"):
         os.utime(path, (now, now))
     monkeypatch.setattr(time, "time", lambda: now)
     capsys.readouterr()
-    with upkeep.asking(tmp_path, "figures-smoke"):
+    with maintenance.asking(tmp_path, "figures-smoke"):
         graph.make(tmp_path)
     assert capsys.readouterr().out == ""  # nothing was built
-    assert upkeep.unused(tmp_path) == [] and upkeep.verify(tmp_path) == 0 and graph.contents(tmp_path) == whole
-    with disk.locked(tmp_path, "x-0"):
+    assert maintenance.unused(tmp_path) == [] and maintenance.verify(tmp_path) == 0 and graph.contents(tmp_path) == whole
+    with locks.locked(tmp_path, "x-0"):
         monkeypatch.setattr(time, "time", lambda: 2e9)
-        assert " s ago)" in disk._owner(tmp_path / ".locks" / "x-0.owner")
+        assert " s ago)" in locks._owner(tmp_path / ".locks" / "x-0.owner")

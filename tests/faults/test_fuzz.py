@@ -14,10 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from unifeat import corpora, lm, matching, merge, paths, profiles, sae, saetraining
-from unifeat.errors import UnifeatError
+from unifeat import lm, matching, merging, sae
+from unifeat.lineage import settings
+from unifeat.sae import training as sae_training
+from unifeat.support import paths
+from unifeat.support.errors import UnifeatError
+from unifeat.text import corpora
 
-P = profiles.load("smoke")
+P = settings.load("smoke")
 CASES, PLANNED = collections.Counter(), []
 
 
@@ -51,7 +55,7 @@ def attempt(kind: str, call):
 
 # Profiles ----------------------------------------------------------------------------------------------------------
 
-TOML = (profiles.FOLDER / "smoke.toml").read_text(encoding="utf-8")
+TOML = (settings.FOLDER / "smoke.toml").read_text(encoding="utf-8")
 LINES = [number for number, line in enumerate(TOML.splitlines()) if line.strip() and not line.startswith("#")]
 VALUES = st.one_of(
     st.integers(), st.sampled_from([0, 1, -1, 2**31, 2**63, 10**400, "inf", "nan", "-nan", "-0.0", "1e308", "1e-320"]),
@@ -71,7 +75,7 @@ def test_profile_files(tmp_path, changes):
                          "more": f"{lines[number]}\nmore = {value}"}[how]
     path = tmp_path / "own.toml"
     path.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
-    found = attempt("profile files", lambda: profiles.load(str(path)))
+    found = attempt("profile files", lambda: settings.load(str(path)))
     if found:
         assert found.sae.k <= found.sae.width and found.probe.tau > 0
 
@@ -80,7 +84,7 @@ def test_profile_files(tmp_path, changes):
 @given(st.binary(max_size=200))
 def test_profile_files_of_random_bytes(tmp_path, data):
     (tmp_path / "own.toml").write_bytes(data)
-    assert attempt("profile bytes", lambda: profiles.load(str(tmp_path / "own.toml"))) is None
+    assert attempt("profile bytes", lambda: settings.load(str(tmp_path / "own.toml"))) is None
 
 
 # Corpora -----------------------------------------------------------------------------------------------------------
@@ -97,11 +101,11 @@ DATA = st.one_of(
     st.lists(ROWS, max_size=8).map(lambda rows: "\n".join(map(json.dumps, rows)).encode()),
     st.sampled_from([b"[" * 10**5, b'{"text": "' + b"\\ud800 x" * 50 + b'"}', b"\0" * 500, b"9" * 10**4]))
 GOOD = {domain: [" ".join(f"{domain}{i}{j * i % 7}" for j in range(60)) for i in range(8)]
-        for domain in profiles.DOMAINS}
+        for domain in settings.DOMAINS}
 
 
 @fuzz(80)
-@given(st.dictionaries(NAMES, DATA, min_size=1, max_size=3), st.sampled_from(profiles.DOMAINS),
+@given(st.dictionaries(NAMES, DATA, min_size=1, max_size=3), st.sampled_from(settings.DOMAINS),
        st.sampled_from([257, 300]), st.sampled_from([0, 1, 900]))
 def test_corpora_folders(tmp_path, files, domain, vocab, limit):
     shutil.rmtree(tmp_path / "text", ignore_errors=True)
@@ -128,7 +132,7 @@ def whole(tmp_path_factory):
     model = lm.build(replace(P.model, d_model=8, d_mlp=12, heads=2, kv_heads=1), 16, 8)
     model.save_pretrained(root / "model")
     config = replace(P.sae, width=6, k=2)
-    sae.save(saetraining.init(config, 12, 0, 1.0, torch.zeros(12), lm.weights_hash(model)), root / "sae")
+    sae.save(sae_training.init(config, 12, 0, 1.0, torch.zeros(12), lm.weights_hash(model)), root / "sae")
     return root
 
 
@@ -201,7 +205,7 @@ NUMBERS = st.one_of(st.floats(), st.integers(-2, 3), st.sampled_from([-0.0, 5e-3
 
 
 @fuzz(200)
-@given(NUMBERS, st.sampled_from([merge.slerp, merge.lerp]))
+@given(NUMBERS, st.sampled_from([merging.slerp, merging.lerp]))
 def test_t_is_within_bounds_or_refused(t, rule):
     a, b = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 3.0])
     found = attempt("t", lambda: rule(a, b, t))
@@ -219,7 +223,7 @@ TENSORS = st.sampled_from([[math.nan], [math.inf, 1.0], [0.0, 0.0], [1.0, 2.0], 
 def test_state_dicts(a, b, dtype, t):
     a, b = ({name: torch.tensor(value, dtype=torch.float64) for name, value in state.items()} for state in (a, b))
     b = {name: value.to(dtype) for name, value in b.items()}
-    found = attempt("state dicts", lambda: merge.slerp(a, b, t))
+    found = attempt("state dicts", lambda: merging.slerp(a, b, t))
     assert found is None or all(torch.isfinite(value).all() for value in found.values())
 
 
@@ -235,5 +239,5 @@ def test_thresholds(taus, n_a, n_b):
 @fuzz(150)
 @given(NUMBERS)
 def test_tau_of_a_profile(tau):
-    found = attempt("tau", lambda: profiles.load("smoke", **{"probe.tau": tau}))
+    found = attempt("tau", lambda: settings.load("smoke", **{"probe.tau": tau}))
     assert (found is not None) == (0 < tau <= 1)

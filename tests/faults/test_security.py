@@ -17,10 +17,14 @@ import pytest
 import zstandard
 from scipy import sparse
 
-from unifeat import archives, corpora, lm, paths, profiles, sae, saetraining, sources, store, textfiles
-from unifeat.errors import UnifeatError
+from unifeat import lm, sae
+from unifeat.lineage import settings
+from unifeat.sae import training as sae_training
+from unifeat.support import paths, store
+from unifeat.support.errors import UnifeatError
+from unifeat.text import archives, corpora, files, sources
 
-P = profiles.load("smoke")
+P = settings.load("smoke")
 CONFIG = replace(P.corpora, source="files", vocab=300, context=16)
 SAE = replace(P.sae, width=8, k=2)
 MODEL = replace(P.model, d_model=8, d_mlp=12, heads=2, kv_heads=1)
@@ -50,7 +54,7 @@ def mark(tmp_path):
 def built(tmp_path_factory):
     """Tiny corpora, a model and an SAE, each in its own folder."""
     root, rng = tmp_path_factory.mktemp("built"), np.random.default_rng(0)
-    for domain in profiles.DOMAINS:
+    for domain in settings.DOMAINS:
         (root / "text" / domain).mkdir(parents=True)
         for i in range(12):
             words = ["".join(chr(97 + c) for c in rng.integers(0, 26, 5)) for _ in range(50)]
@@ -59,7 +63,7 @@ def built(tmp_path_factory):
     corpora.build(replace(CONFIG, folder=str(root / "text")), root / "corpora", root)
     tokenizer = corpora.load(root / "corpora").tokenizer
     lm.save(lm.build(MODEL, len(tokenizer), 16), tokenizer, root / "model")
-    sae.save(saetraining.init(SAE, 12, 0, 1.0, lm.torch.zeros(12)), root / "sae")
+    sae.save(sae_training.init(SAE, 12, 0, 1.0, lm.torch.zeros(12)), root / "sae")
     return root
 
 
@@ -69,7 +73,7 @@ def copy(built, tmp_path):
     return tmp_path / "copy"
 
 
-READ = {"sae": sae.load, "model": lm.load, "corpora": corpora.load, "text": lambda folder: textfiles.read(
+READ = {"sae": sae.load, "model": lm.load, "corpora": corpora.load, "text": lambda folder: files.read(
     next(folder.glob("planted*")))}
 PLACES = ["sae/sae.safetensors", "sae/config.json", "model/model.safetensors", "model/config.json",
           "corpora/corpora.json", "corpora/lua.train.npy", "corpora/tokenizer/tokenizer.json", "text/planted.parquet",
@@ -184,7 +188,7 @@ def test_names_that_leave_an_archive_are_refused_and_nothing_is_written(tmp_path
     (tmp_path / "here").mkdir()
     with zipfile.ZipFile(tmp_path / "here" / "bad.whl", "w") as file:
         file.writestr(name, "local x")
-    with pytest.raises(textfiles.CorpusError, match="bad.whl holds a file with the unsafe name"):
+    with pytest.raises(files.CorpusError, match="bad.whl holds a file with the unsafe name"):
         members(tmp_path / "here" / "bad.whl")
     assert [path.name for path in tmp_path.rglob("*")] == ["here", "bad.whl"]
 
@@ -194,7 +198,7 @@ def test_links_in_an_archive_are_refused(tmp_path):
     link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(tmp_path / "bad.whl", "w") as file:
         file.writestr(link, "/etc/passwd")
-    with pytest.raises(textfiles.CorpusError, match="bad.whl holds the symbolic link 'a.lua'"):
+    with pytest.raises(files.CorpusError, match="bad.whl holds the symbolic link 'a.lua'"):
         members(tmp_path / "bad.whl")
 
 
@@ -202,16 +206,16 @@ def test_bombs_and_lies_in_an_archive_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "bad.whl"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("a.lua", b"\0" * 10**7)
-    with pytest.raises(textfiles.CorpusError, match="a.lua, which unpacks from 9,7.. to 10,000,000 bytes"):
+    with pytest.raises(files.CorpusError, match="a.lua, which unpacks from 9,7.. to 10,000,000 bytes"):
         members(path)
     path.write_bytes(path.read_bytes().replace((10**7).to_bytes(4, "little"), (10**5).to_bytes(4, "little")))
-    with pytest.raises(textfiles.CorpusError, match="bad.whl is not a readable archive"):
+    with pytest.raises(files.CorpusError, match="bad.whl is not a readable archive"):
         members(path)  # its size is told as a hundredth; no more than that is unpacked
     with zipfile.ZipFile(path, "w") as file:
         for number in range(9):
             file.writestr(f"{number}.lua", "x" * 200)
     monkeypatch.setattr(archives, "ARCHIVE_LIMIT", 1000)
-    with pytest.raises(textfiles.CorpusError, match="5.lua, which unpacks"):
+    with pytest.raises(files.CorpusError, match="5.lua, which unpacks"):
         members(path)
 
 
@@ -224,7 +228,7 @@ def test_a_damaged_or_locked_archive_is_one_sentence(tmp_path):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1:])
         try:
             assert b"".join(data for _, data in members(path)) in (b"local x = 1\n" * 99, b"")
-        except textfiles.CorpusError as error:
+        except files.CorpusError as error:
             assert "bad.whl" in str(error)
 
 
@@ -235,19 +239,19 @@ PACKERS = {"gz": gzip.compress, "xz": lzma.compress, "zst": zstandard.compress}
 def test_packed_text_that_is_a_bomb_or_cut_off_is_refused(tmp_path, monkeypatch, kind):
     path = tmp_path / f"lua.jsonl.{kind}"
     path.write_bytes(PACKERS[kind](b'{"text": "' + b"a" * 10**7 + b'"}'))
-    assert len(textfiles.read(path)[0]) == 10**7
-    monkeypatch.setattr(textfiles, "UNPACKED", 10**5)
-    monkeypatch.setattr(textfiles, "RATIO", 20)
-    with pytest.raises(textfiles.CorpusError, match=f"{path.name} unpacks to more than [0-9,]+ bytes, which no text"):
-        textfiles.read(path)
+    assert len(files.read(path)[0]) == 10**7
+    monkeypatch.setattr(files, "UNPACKED", 10**5)
+    monkeypatch.setattr(files, "RATIO", 20)
+    with pytest.raises(files.CorpusError, match=f"{path.name} unpacks to more than [0-9,]+ bytes, which no text"):
+        files.read(path)
     rows = [json.dumps({"text": str(hash(str(n)))}).encode() + b"\n" for n in range(100)]
     packed = [PACKERS[kind](b"".join(rows[:50])), PACKERS[kind](b"".join(rows[50:]))]
     path.write_bytes(b"".join(packed))
-    assert len(textfiles.read(path)) == 100  # of both parts
+    assert len(files.read(path)) == 100  # of both parts
     for cut in (1, 9, len(packed[1]) // 2):
         path.write_bytes(b"".join(packed)[:-cut])
-        with pytest.raises(textfiles.CorpusError, match="cannot be unpacked"):
-            textfiles.read(path)
+        with pytest.raises(files.CorpusError, match="cannot be unpacked"):
+            files.read(path)
 
 
 def test_parquet_that_is_a_bomb_is_refused(tmp_path, monkeypatch):
@@ -256,10 +260,10 @@ def test_parquet_that_is_a_bomb_is_refused(tmp_path, monkeypatch):
 
     path = tmp_path / "lua.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"text": ["a" * 10**4] * 5000}), path)  # 50 MB in some kilobytes
-    assert path.stat().st_size < 10**5 and len(textfiles.read(path)) == 5000
-    monkeypatch.setattr(textfiles, "UNPACKED", 10**6)
-    with pytest.raises(textfiles.CorpusError, match="lua.parquet unpacks to more than 200 times its size"):
-        textfiles.read(path)
+    assert path.stat().st_size < 10**5 and len(files.read(path)) == 5000
+    monkeypatch.setattr(files, "UNPACKED", 10**6)
+    with pytest.raises(files.CorpusError, match="lua.parquet unpacks to more than 200 times its size"):
+        files.read(path)
 
 
 # The network -------------------------------------------------------------------------------------------------------
@@ -288,6 +292,6 @@ def test_nothing_between_own_texts_and_features_reaches_the_network(built, tmp_p
     one.encode(lm.activations(lm.load(tmp_path / "model"), tokens).flatten(0, 1))
     lm.bridge(tmp_path / "model")
     assert calls == []
-    with pytest.raises(textfiles.CorpusError, match="Could not read the data set"):  # one of the named downloads
+    with pytest.raises(files.CorpusError, match="Could not read the data set"):  # one of the named downloads
         sources.documents("lua", replace(config, source="hub", folder=""), tmp_path)
     assert calls

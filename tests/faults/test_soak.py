@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from unifeat import paths, store
+from unifeat.support import paths, store
 
 pytestmark = pytest.mark.soak
 KILLS = int(os.environ.get("UNIFEAT_SOAK_KILLS") or 20)

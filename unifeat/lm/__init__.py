@@ -1,0 +1,15 @@
+"""The language model: built, trained, loaded from a folder, evaluated, read and changed at a hook point.
+
+Start with `load(folder)` (any causal model in Hugging Face layout) or `build(settings, vocab, context)`; then
+`evaluate(model, blocks)` for losses and `activations(model, tokens, hook)` for what an SAE reads. `train.train` trains,
+`logit_lens` goes from a hook point to the logits, `ngram` is the Kneser-Ney baseline.
+"""
+
+from unifeat.lm.device import autocast, compute_dtype, device, tiles
+from unifeat.lm.evaluate import evaluate, sample
+from unifeat.lm.hooks import HOOK, HOOKS, ModelError, activations, bridge, hooked, layers, site
+from unifeat.lm.model import attention, build, describe, load, save, weights_hash
+
+__all__ = ["HOOK", "HOOKS", "ModelError", "activations", "attention", "autocast", "bridge", "build", "compute_dtype",
+           "describe", "device", "evaluate", "hooked", "layers", "load", "sample", "save", "site", "tiles",
+           "weights_hash"]

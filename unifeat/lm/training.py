@@ -1,0 +1,185 @@
+"""Training a language model: a fused linear cross-entropy, the schedule, the order of the text, the loop."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from unifeat import lm
+from unifeat.lineage.settings import Training
+from unifeat.support.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
+from unifeat.support.parallel import Bar
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """sum_i -log softmax(x_i W^T)[y_i] without ever holding all logits.
+
+    The gradient is formed in the forward pass, chunk by chunk: d/dz = softmax(z) - onehot(y), d/dx = (d/dz) W,
+    d/dW = (d/dz)^T x. (The idea is Liger Kernel's fused linear cross-entropy, arXiv 2410.10989.)
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, targets, dtype):
+        rows, low = x.to(dtype), weight.to(dtype)
+        d_rows = torch.empty_like(rows)
+        d_weight = rows.new_zeros(weight.T.shape, dtype=torch.float32)  # zeros_like keeps strides unlike the products'
+        loss, held = torch.zeros((), device=x.device), rows.new_empty(min(lm.CHUNK, len(rows)), len(weight))
+        for start in range(0, len(rows), lm.CHUNK):
+            part, target = rows[start:start + lm.CHUNK], targets[start:start + lm.CHUNK]
+            z, row = torch.mm(part, low.T, out=held[:len(part)]), torch.arange(len(part), device=x.device)
+            p = torch.softmax(z, dim=-1, out=z)  # in the same memory for all chunks: it stays in the caches
+            chosen = p[row, target]
+            loss -= chosen.float().clamp_min(1e-30).log().sum()
+            p[row, target] = chosen - 1  # (scatter_ would copy p first)
+            torch.mm(p, low, out=d_rows[start:start + lm.CHUNK])
+            d_weight += part.T @ p  # this way round the narrow factor is the one that is transposed
+        ctx.save_for_backward(d_rows, d_weight.T)
+        ctx.like = x.dtype
+        return loss
+
+    @staticmethod
+    def backward(ctx, grad):
+        d_rows, d_weight = ctx.saved_tensors
+        return (d_rows * grad).to(ctx.like), d_weight * grad, None, None
+
+
+def loss_of(model, tokens: torch.Tensor) -> torch.Tensor:
+    """Mean next-token cross-entropy in nats of `tokens` (batch, context), for training."""
+    with lm.autocast():
+        hidden = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
+    rows = hidden[:, :-1].reshape(-1, hidden.shape[-1])
+    targets, head = tokens[:, 1:].reshape(-1), model.get_output_embeddings()
+    return _LinearCrossEntropy.apply(rows, head.weight, targets, lm.compute_dtype()) / len(targets)
+
+
+def schedule(step: int, steps: int, config: Training) -> float:
+    """Learning rate at `step` of `steps`: linear warm-up, then a cosine down to final_lr * lr.
+
+    >>> from unifeat import profiles
+    >>> config = profiles.load("smoke").base
+    >>> round(schedule(config.warmup, 100, config) / config.lr, 6), round(schedule(100, 100, config) / config.lr, 6)
+    (1.0, 0.02)
+    """
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    share = (step - config.warmup) / max(1, steps - config.warmup)
+    return config.lr * (config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
+
+
+def mixture(sizes: list[int], weights: Iterable[float], count: int, seed: int) -> np.ndarray:
+    """Which block comes when: (count, 2) integers (domain, block), each domain in proportion to its weight.
+
+    A domain's blocks are all used once before any is used again, in a new order each time.
+
+    >>> rows = mixture([3, 5], [1, 1], 6, seed=0)
+    >>> sorted(rows[rows[:, 0] == 0, 1].tolist()), (rows[:, 0] == 1).sum().item()
+    ([0, 1, 2], 3)
+    """
+    rng = np.random.default_rng(seed)
+    shares = np.asarray(list(weights), float) / sum(weights)
+    counts = np.diff(np.round(np.concatenate([[0], np.cumsum(shares)]) * count).astype(int))
+    rows = []
+    for domain, (size, wanted) in enumerate(zip(sizes, counts, strict=True)):
+        epochs = [rng.permutation(size) for _ in range(-(-int(wanted) // size))] or [np.empty(0, int)]
+        rows.append(np.stack([np.full(wanted, domain), np.concatenate(epochs)[:wanted]], axis=1))
+    return rng.permutation(np.concatenate(rows))
+
+
+def batches(blocks: list[np.ndarray], order: np.ndarray, batch: int, start: int = 0) -> Iterator[torch.Tensor]:
+    """Token batches (batch, context) int64 along `order` (see `mixture`), from step `start` on."""
+    for i in range(start * batch, len(order) - batch + 1, batch):
+        rows = [blocks[domain][block] for domain, block in order[i:i + batch]]
+        yield torch.from_numpy(np.stack(rows).astype(np.int64)).to(lm.device())
+
+
+def train(model, blocks: dict[str, np.ndarray], config: Training, validation: dict[str, np.ndarray],
+          name: str = "model", folder: Path | None = None, bar: Bar | None = None) -> list[dict]:
+    """Train `model` in place on `blocks` {domain: (n, context)}; returns the log, one row per measured loss.
+
+    Rows: model, step, tokens, split ("train": mean since the last row, "validation"), domain, loss (nats). With
+    `folder` the state is saved there now and then, and a later call goes on from it. `bar`: a progress bar to advance
+    by the tokens seen, instead of its own.
+    """
+    if bar is None:
+        with Bar(total=config.tokens, desc=f"train {name}", unit="tok", unit_scale=True, mininterval=1) as bar:
+            return train(model, blocks, config, validation, name, folder, bar)
+    domains, parts = list(config.domains), [blocks[d] for d in config.domains]
+    size = config.batch * parts[0].shape[1]
+    steps = config.tokens // size
+    order = mixture([len(part) for part in parts], config.weights, steps * config.batch, config.seed)
+    model.to(lm.device())
+    optimizer = _optimizer(model, config)
+    marks = set(np.linspace(0, steps, config.evaluations).astype(int).tolist())
+    every = max(1, steps // 200)
+    saved = Checkpoint(folder)
+    start, log, running = _restore(saved, model, optimizer)
+
+    def measure(step):
+        for domain, rows in validation.items():
+            log.append(dict(model=name, step=step, tokens=step * size, split="validation", domain=domain,
+                            loss=lm.evaluate(model, rows)["loss_nats"]))
+
+    bar.skip(start * size)
+    for step, tokens in enumerate(batches(parts, order, config.batch, start), start):
+        if step in marks:
+            measure(step)
+        running.append(_step(model, optimizer, tokens, schedule(step, steps, config), config.clip))
+        if (step + 1) % every == 0 or step + 1 == steps:
+            mean = torch.stack(running).mean().item()
+            running.clear()
+            log.append(dict(model=name, step=step + 1, tokens=(step + 1) * size, split="train",
+                            domain="+".join(domains), loss=mean))
+            bar.set_postfix(loss=f"{mean:.3f}", refresh=False)
+        bar.update(size)
+        if saved.due():
+            _save(saved, model, optimizer, step + 1, log, running)
+    bar.update(config.tokens - steps * size)  # what is less than a step
+    measure(steps)
+    model.cpu().eval()
+    return log
+
+
+def _optimizer(model, config: Training) -> torch.optim.AdamW:
+    """AdamW; norm vectors are not decayed."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    return torch.optim.AdamW([dict(params=matrices, weight_decay=config.weight_decay),
+                              dict(params=vectors, weight_decay=0.0)],
+                             lr=config.lr, betas=(0.9, config.beta2), fused=True)
+
+
+def _step(model, optimizer, tokens: torch.Tensor, rate: float, clip: float) -> torch.Tensor:
+    """One optimiser step at learning rate `rate`; the loss before it."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    loss = loss_of(model, tokens)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.detach()
+
+
+def _save(saved: Checkpoint, model, optimizer, step: int, log: list, running: list) -> None:
+    weights = {f"model.{name}": value for name, value in model.state_dict().items()}
+    losses = {"running": torch.stack(running)} if running else {}
+    saved.save(weights | losses | optimizer_tensors(optimizer), dict(step=step, log=log))
+
+
+def _restore(saved: Checkpoint, model, optimizer) -> tuple[int, list, list]:
+    """The step to begin with, the log and the losses since its last row."""
+    if (found := saved.load()) is None:
+        return 0, [], []
+    tensors, state = found
+    model.load_state_dict({key.removeprefix("model."): value for key, value in tensors.items()
+                           if key.startswith("model.")})
+    restore_optimizer(optimizer, tensors)
+    return state["step"], state["log"], list(tensors.get("running", torch.empty(0)).to(lm.device()))
+
+
+def write_log(rows: list[dict], path: Path) -> None:
+    """A training log as JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

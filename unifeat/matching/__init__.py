@@ -1,0 +1,11 @@
+"""Matching the features of two SAEs by the correlation of their activations.
+
+Start with `correlate(a, b)` on two (tokens, features) matrices, then `match(r)` for partners and `persistence(match)` for
+the share of features that have one at every threshold. `bootstrap` gives intervals, `comparison` all of it in one call,
+`planted` makes pairs whose truth is known.
+"""
+
+from unifeat.matching.correlation import Moments, correlate
+from unifeat.matching.match import ROUNDING, RULES, TAUS, Match, excess, match, permute, persistence
+
+__all__ = ["ROUNDING", "RULES", "TAUS", "Match", "Moments", "correlate", "excess", "match", "permute", "persistence"]

@@ -1,0 +1,9 @@
+"""Merging models: weights in, weights out.
+
+Start with `slerp(a, b, t)` on two state dicts: t = 0 is a, t = 1 is b; `lerp` is the straight line beside it. `balanced_t`
+chooses t by a rule, `angles` says how far apart two models are, `mergekit` reads and applies mergekit's recipes.
+"""
+
+from unifeat.merging.slerp import angles, balanced_t, lerp, slerp, straight
+
+__all__ = ["angles", "balanced_t", "lerp", "slerp", "straight"]

@@ -1,0 +1,115 @@
+"""Figures of the controls: observed share and ceiling beside the excess, for every variant."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.lines import Line2D
+
+from unifeat.plots.style import GREY, MODEL_COLORS, SHORT_NAMES, hint, picture, styled, tint
+
+
+@styled
+def control(frame: pd.DataFrame, label: str, note: str = "", log: bool = False):
+    """Left: observed share and seed ceiling per variant; right: excess. Bars are 95 % intervals.
+
+    frame: x (numbers or names), observed, ci_low, ci_high, ceiling, excess, excess_low, excess_high, and optionally
+    ceiling_low and ceiling_high, and edge (x side by side per edge, the first filled). label: what x is. log: x on a
+    logarithmic axis.
+    """
+    fig = picture(2.35, note)
+    axes = fig.subplots(1, 2, width_ratios=(1.25, 1))
+    numeric = len(frame) > 0 and pd.api.types.is_numeric_dtype(frame["x"])
+    grouped = "edge" in frame
+    x = _places(frame, numeric, grouped)
+    color = MODEL_COLORS["lua"]
+    if len(frame):
+        _marks(axes[0], x, frame, "ceiling", ("ceiling_low", "ceiling_high"), tint(GREY, 0.9), "D", numeric)
+        _marks(axes[0], x, frame, "observed", ("ci_low", "ci_high"), color, "o", numeric)
+        _marks(axes[1], x, frame, "excess", ("excess_low", "excess_high"), "#222222", "s", numeric)
+    else:
+        hint(axes[0], "nothing measured")
+    for ax, name in zip(axes, ("share of the child's features (%)", "excess persistence (%)"), strict=True):
+        drawn = [value for line in ax.lines for value in line.get_ydata() if np.isfinite(value)]
+        ax.set(ylabel=name, xlabel=label)
+        ax.set_ylim(bottom=0 if min(drawn, default=0) >= 0 else None)
+        if numeric and log:
+            ax.set_xscale("log")
+            ax.set_xticks(x, [f"{value:g}" for value in x])
+            ax.minorticks_off()
+        elif grouped:
+            ax.set_xticks(range(frame["edge"].nunique()), [_title(edge) for edge in dict.fromkeys(frame["edge"])])
+        elif not numeric:
+            ax.set_xticks(x, frame["x"].astype(str))
+            ax.set_xlim(-0.6, max(len(frame) - 0.4, 0.6))
+    handles = [Line2D([], [], color=color, marker="o"), Line2D([], [], color=tint(GREY, 0.9), marker="D"),
+               Line2D([], [], color="#222222", marker="s")]
+    fig.legend(handles, ["observed, r ≥ τ one-to-one", "seed ceiling", "excess = (observed − null) / (ceiling − null)"],
+               loc="outside upper center", ncols=3)
+    return fig
+
+
+FAMILIES = {"length": ("o", "#0072B2"), "width": ("s", "#D55E00"), "k": ("^", "#009E73"),
+            "learning rate": ("D", "#CC79A7"), "annealing": ("v", "#7A5195"), "kind": ("P", "#8C6D1F")}
+
+
+@styled
+def frontier(frame: pd.DataFrame, goal: dict, note: str = ""):
+    """Seed ceiling against cross-entropy recovered, one mark per recipe; bars are 95 % intervals.
+
+    frame: as from `frontier.frontier`; goal: ceiling and ce_recovered_mean that were aimed at (shaded).
+    """
+    fig = picture(3.6, note)
+    ax = fig.subplots()
+    ax.axvspan(100 * goal["ce_recovered_mean"], 101, ymin=goal["ceiling"], color=tint(GREY, 0.25), lw=0, zorder=0)
+    ax.axhline(100 * goal["ceiling"], color=GREY, lw=0.8, ls=":")
+    ax.axvline(100 * goal["ce_recovered_mean"], color=GREY, lw=0.8, ls=":")
+    base = frame[frame["varied"] == "reference"]
+    for name, rows in frame.groupby("varied", sort=False):
+        marker, color = FAMILIES.get(name, ("*", "#222222"))
+        x, y = 100 * rows["ce_recovered_mean"], 100 * rows["ceiling"]
+        ax.vlines(x, 100 * rows["ceiling_low"], 100 * rows["ceiling_high"], color=color, lw=0.8)
+        big = name not in FAMILIES
+        label = dict(adopted="adopted by the profile", reference="the same, shorter (every other mark is one change to "
+                     "it)").get(name, name)
+        ax.plot(x, y, ls="", marker=marker, color=color, markersize=11 if big else 5, label=label, zorder=3,
+                markerfacecolor="white" if name == "reference" else color)
+        for number, (value, i, j) in enumerate(zip(rows["value"], x, y, strict=True)):
+            if value:  # below and above in turn, kinds to the left, since neighbours lie close
+                left = name == "kind"
+                ax.annotate(value, (i, j), (-5 if left else 5, 3 if number % 2 and not left or j < 5 else -9),
+                            textcoords="offset points", fontsize=6.5, color=color, ha="right" if left else "left")
+        if len(base) and name in FAMILIES:
+            for i, j in zip(x, y, strict=True):
+                ax.plot([100 * base["ce_recovered_mean"].iloc[0], i], [100 * base["ceiling"].iloc[0], j],
+                        color=color, lw=0.5, alpha=0.6, zorder=1)
+    drawn = 100 * frame["ce_recovered_mean"]
+    ax.set(xlabel="cross-entropy recovered against mean ablation (%)", ylim=(0, 100),
+           xlim=(min(drawn.min(), 90) - 1, max(drawn.max(), 96) + 1),
+           ylabel="features another seed finds again,\none-to-one at r ≥ τ (%)")
+    fig.legend(loc="outside upper center", ncols=4)
+    return fig
+
+
+def _places(frame: pd.DataFrame, numeric: bool, grouped: bool) -> np.ndarray:
+    if numeric:
+        return frame["x"].to_numpy(float)
+    if not grouped:
+        return np.arange(len(frame), dtype=float)
+    edges, variants = (list(dict.fromkeys(frame[name])) for name in ("edge", "x"))
+    return np.array([edges.index(row.edge) + 0.3 * (variants.index(row.x) - (len(variants) - 1) / 2)
+                     for row in frame.itertuples()])
+
+
+def _title(edge: str) -> str:
+    return " →\n".join(SHORT_NAMES.get(name, name) for name in edge.split(" → "))
+
+
+def _marks(ax, x, frame: pd.DataFrame, name: str, ends, color, marker: str, joined: bool):
+    y = 100 * frame[name].to_numpy(float)
+    if all(end in frame for end in ends):
+        low, high = (100 * frame[end].to_numpy(float) for end in ends)
+        ax.vlines(x, low, high, color=color, lw=1)
+    first = (frame["x"] == frame["x"].iloc[0]).to_numpy() if "edge" in frame else np.ones(len(frame), bool)
+    for chosen, face in ((first, color), (~first, "white")):
+        if chosen.any():
+            ax.plot(x[chosen], y[chosen], color=color, marker=marker, markerfacecolor=face, lw=0.9,
+                    ls="-" if joined else "")

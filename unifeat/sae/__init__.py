@@ -1,0 +1,12 @@
+"""Sparse autoencoders (SAEs) of a model's activations: relu, topk and batchtopk.
+
+Start with `load(folder)`, which gives an `Sae` with `.encode(x)` and `.decode(f)`; `evaluate(saes, model, blocks)` says how
+well it describes a model. `train.train` trains several seeds on one stream of activations, with the hand-written
+`gradients`; `features` are an SAE's latents over a text, as sparse matrices; `formats` are other libraries' layouts.
+"""
+
+from unifeat.sae.metrics import evaluate
+from unifeat.sae.model import KINDS, ROWS, Sae, SaeError, act, load, save
+from unifeat.sae.topk import largest
+
+__all__ = ["KINDS", "ROWS", "Sae", "SaeError", "act", "evaluate", "largest", "load", "save"]
