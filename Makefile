@@ -1,6 +1,8 @@
 # unifeat: `make` lists what can be made. The second and third columns of a target's comment are its cost.
 
-PROFILE ?= laptop
+# PROFILE names one of the lineages that come with the package; LINEAGE also takes a .toml file of yours.
+PROFILE ?=
+LINEAGE ?= $(or $(PROFILE),laptop)
 CORPORA ?=
 FROM ?=
 MODELS ?=
@@ -38,8 +40,8 @@ export PYTHONNOUSERSITE := 1
 .NOTPARALLEL:
 
 help: ## This list |
-	@echo "make [target] [PROFILE=smoke|laptop|paper] [CORPORA=embedded|hub|files|folder] [FROM=NN]"
-	@echo "     [MODELS=released|base=folder,lua=folder,...] [HOOK=blocks.N.hook_mlp_out|...]"
+	@echo "make [target] [PROFILE=smoke|laptop|paper|released] [LINEAGE=mine.toml] [CORPORA=embedded|hub|files|folder] [FROM=NN]"
+	@echo "     [MODELS=name=folder,name=folder,...] [HOOK=blocks.N.hook_mlp_out|...]"
 	@echo
 	@awk -F '## *|[|]' 'BEGIN { f = "  %-10s %-70s %-12s %s\n"; printf f, "target", "what it does", "time", "disk" } \
 		/^[a-z]+:.*## / { split($$1, t, ":"); gsub(/^ +| +$$/, "", $$3); gsub(/^ +| +$$/, "", $$4); \
@@ -83,18 +85,18 @@ lock: ## Write requirements.lock anew from pyproject.toml | 1 min | 50 MB
 	mv build/requirements.lock requirements.lock
 
 figures: env ## Run the notebooks and regenerate every figure | 20-35 min | 1 GB
-	@"$(BIN)/python" -m unifeat figures --profile "$(PROFILE)" --corpora "$(CORPORA)" --from "$(FROM)" \
+	@"$(BIN)/python" -m unifeat figures --lineage "$(LINEAGE)" --corpora "$(CORPORA)" --from "$(FROM)" \
 		--models "$(MODELS)" --hook "$(HOOK)"
 
 estimate: env ## What `make figures` would take here, tried for a few steps | 20 s |
-	@"$(BIN)/python" -m unifeat estimate --profile "$(PROFILE)" --corpora "$(CORPORA)"
+	@"$(BIN)/python" -m unifeat estimate --lineage "$(LINEAGE)" --corpora "$(CORPORA)"
 
 controls: env ## Run the notebook of controls, which trains SAEs of its own | 30-35 min | 1 GB
 	@test -z "$(MODELS)$(HOOK)" || $(call FAIL,"The controls train language models of their own: they take no MODELS or HOOK.")
-	@"$(BIN)/python" -m unifeat controls --profile "$(PROFILE)" --corpora "$(CORPORA)"
+	@"$(BIN)/python" -m unifeat controls --lineage "$(LINEAGE)" --corpora "$(CORPORA)"
 
 explorer: env ## The offline page of all features alone, from the store | 1 min | 10 MB
-	@"$(BIN)/python" -m unifeat explorer --profile "$(PROFILE)" --corpora "$(CORPORA)" --models "$(MODELS)" --hook "$(HOOK)"
+	@"$(BIN)/python" -m unifeat explorer --lineage "$(LINEAGE)" --corpora "$(CORPORA)" --models "$(MODELS)" --hook "$(HOOK)"
 
 verify: env ## Read every byte of the store of results and name what is damaged | 1 s per GB |
 	@"$(BIN)/python" -m unifeat verify
@@ -103,8 +105,8 @@ gc: env ## List what no recent run asked the store for; APPLY=1 removes it | 1 s
 	@"$(BIN)/python" -m unifeat gc $(if $(filter 1,$(APPLY)),--apply)
 
 test: lint unit ## All that CI checks: style, tests, the figures and notebooks in small | 8-11 min | 300 MB
-	@$(MAKE) --no-print-directory figures PROFILE=smoke CORPORA= FROM= MODELS= HOOK=
-	@$(MAKE) --no-print-directory controls PROFILE=smoke CORPORA= MODELS= HOOK=
+	@$(MAKE) --no-print-directory figures LINEAGE=smoke CORPORA= FROM= MODELS= HOOK=
+	@$(MAKE) --no-print-directory controls LINEAGE=smoke CORPORA= MODELS= HOOK=
 	@$(SUMS) > build/smoke.sums
 	@$(MAKE) --no-print-directory nbval
 	@$(SUMS) | cmp -s - build/smoke.sums || $(call FAIL,"Running the notebooks a second time changed figures/smoke.")
@@ -121,7 +123,7 @@ soak: env ## Kill the smoke run 20 times, finish it, compare every byte | 12 min
 	@"$(BIN)/python" -m pytest -q -m soak tests/faults/test_soak.py
 
 nbval: env ## Every notebook executed and checked by nbval, small | 2 min |
-	@UNIFEAT_PROFILE=smoke UNIFEAT_CORPORA= UNIFEAT_MODELS= UNIFEAT_HOOK= "$(BIN)/python" -m pytest -q --nbval-lax --nbval-current-env \
+	@UNIFEAT_LINEAGE=smoke UNIFEAT_CORPORA= UNIFEAT_MODELS= UNIFEAT_HOOK= "$(BIN)/python" -m pytest -q --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout 600 notebooks
 
 bench: env ## Speed against other projects, measured; QUICK=1 only tries it out | 20 min | 8 GB
@@ -135,8 +137,8 @@ lab: env ## JupyterLab on the notebooks |
 	@PYTHONWARNINGS="ignore:IProgress not found" "$(BIN)/jupyter-lab" --notebook-dir=notebooks
 
 notebooks: ## Refresh the committed notebooks from a laptop run | 2 min |
-	@$(MAKE) --no-print-directory figures PROFILE=laptop CORPORA= FROM= MODELS= HOOK=
-	@"$(BIN)/python" -m unifeat strip --profile laptop
+	@$(MAKE) --no-print-directory figures LINEAGE=laptop CORPORA= FROM= MODELS= HOOK=
+	@"$(BIN)/python" -m unifeat strip --lineage laptop
 
 docs: env ## API pages from the docstrings, into build/docs | 20 s | 10 MB
 	@"$(BIN)/python" -m pip install -q --disable-pip-version-check --no-deps --upgrade --target build/pdoc $(PDOC)

@@ -61,11 +61,11 @@ def activations(run: Run, tokens: int) -> tuple[Path, Path]:
     """MLP activations of `run`'s base model on its training and its held-out text: two .npy (tokens, d), float32."""
     paths = []
     for split, size in (("train", tokens), ("validation", 8192)):
-        path = harness.scratch() / f"{run.profile.name}-{run.model_folder('base').parent.name}-{split}-{size}.npy"
+        path = harness.scratch() / f"{run.lineage.name}-{run.model_folder('base').parent.name}-{split}-{size}.npy"
         if not path.is_file():
-            share = math.ceil(size * 1.1 / len(run.profile.base.domains))  # special tokens are dropped
-            blocks = np.concatenate([run.blocks(d, split, share) for d in run.profile.base.domains])
-            x = features.probe_activations(run.model("base"), blocks).float().cpu()
+            share = math.ceil(size * 1.1 / len(run.lineage.base.domains))  # special tokens are dropped
+            blocks = np.concatenate([run.blocks(d, split, share) for d in run.lineage.base.domains])
+            x = features.text_activations(run.model("base"), blocks).float().cpu()
             x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:size]]
             np.save(path, x.numpy())
         paths.append(path)
@@ -182,9 +182,9 @@ def widths(job: dict, values: list[int]) -> list[dict]:
 
 def one_stream(run: Run, tokens: int, buffer: int) -> list[dict]:
     """Rows: what, seconds; four SAEs of the base model trained on one stream, and one after the other."""
-    config = dataclasses.replace(run.profile.sae, tokens=tokens, buffer=buffer, seeds=(0, 1, 2, 3))
-    blocks = [run.corpus.blocks(d, "train") for d in run.profile.base.domains]
-    weights, model = run.profile.base.weights, run.model("base")
+    config = dataclasses.replace(run.lineage.sae, tokens=tokens, buffer=buffer, seeds=(0, 1, 2, 3))
+    blocks = [run.corpus.blocks(d, "train") for d in run.lineage.base.domains]
+    weights, model = run.lineage.base.weights, run.model("base")
 
     def together():
         sae_training.train(model, blocks, weights, config)

@@ -16,7 +16,7 @@ import zstandard
 
 from unifeat.lineage.settings import DOMAINS, Corpora
 from unifeat.support import store
-from unifeat.text import archives, comparison_text, corpora, deduplicate, files, sources, tokenizer
+from unifeat.text import archives, bpe, comparison_text, corpora, deduplicate, files, sources
 from unifeat.text.corpora import CorpusError
 
 CONFIG = Corpora(source="files", folder="", vocab=400, context=16, max_bytes=0, validation_share=0.25,
@@ -54,8 +54,8 @@ def test_streams_hold_every_document_once(built):
         texts = set()
         for split in corpora.SPLITS:
             stream = built.tokens(domain, split)
-            assert stream.dtype == np.uint16 and stream[0] == tokenizer.EOS
-            parts = np.split(np.asarray(stream), np.flatnonzero(stream == tokenizer.EOS))[1:]
+            assert stream.dtype == np.uint16 and stream[0] == bpe.EOS
+            parts = np.split(np.asarray(stream), np.flatnonzero(stream == bpe.EOS))[1:]
             decoded = [built.tokenizer.decode(part[1:]) for part in parts]
             row = next(r for r in built.rows if (r["domain"], r["split"]) == (domain, split))
             assert row["documents"] == len(decoded) > 0 and row["tokens"] == len(stream)
@@ -98,7 +98,7 @@ def test_probe_is_balanced_and_numbers_documents(built):
     for number, domain in enumerate(DOMAINS):  # each kept token's document is the one that its stream says
         stream, mine = built.blocks(domain, "validation"), probe["document"][probe["domain"] == number]
         spaced = np.linspace(0, len(stream) - 1, 4).round().astype(int)
-        opened = np.cumsum(stream.ravel() == tokenizer.EOS).reshape(stream.shape)[spaced]
+        opened = np.cumsum(stream.ravel() == bpe.EOS).reshape(stream.shape)[spaced]
         assert (mine - opened == mine[0, 0] - opened[0, 0]).all()
         assert (probe["blocks"][probe["domain"] == number] == stream[spaced]).all()
     with pytest.raises(corpora.CorpusError, match=r"english validation, which has [\d,]+"):
@@ -184,23 +184,23 @@ def test_one_document_cannot_be_split():
 @hypothesis.settings(max_examples=80, deadline=None)
 @hypothesis.given(st.text(max_size=80) | st.sampled_from(["a<|endoftext|>b", "\0\n\t  x", "12 345"]))
 def test_token_bytes_sum_to_the_text(built, string):
-    stream, lengths = tokenizer.pack(built.tokenizer.backend_tokenizer, [string])
-    assert (stream == tokenizer.EOS).sum() == 1 and lengths == [len(stream)]
+    stream, lengths = bpe.pack(built.tokenizer.backend_tokenizer, [string])
+    assert (stream == bpe.EOS).sum() == 1 and lengths == [len(stream)]
     assert built.token_bytes[stream].sum() == len(string.encode())
     assert built.tokenizer.decode(stream[1:]) == string
 
 
 def test_token_texts_join_to_the_text(built):
     string = "a b\n\tc \u00e9\U0001f600 12\0"
-    stream, _ = tokenizer.pack(built.tokenizer.backend_tokenizer, [string])
-    parts = [tokenizer.token_text(built.tokenizer, number) for number in stream]
+    stream, _ = bpe.pack(built.tokenizer.backend_tokenizer, [string])
+    parts = [bpe.token_text(built.tokenizer, number) for number in stream]
     assert parts[0] == files.SPECIAL
     assert b"".join(p if isinstance(p, bytes) else p.encode() for p in parts[1:]) == string.encode()
 
 
 def test_tokenizer_in_hugging_face_layout(built):
     tokenizer = built.tokenizer
-    assert tokenizer.bos_token_id == tokenizer.eos_token_id == tokenizer.pad_token_id == tokenizer.EOS
+    assert tokenizer.bos_token_id == tokenizer.eos_token_id == tokenizer.pad_token_id == bpe.EOS
     assert len(tokenizer) == len(built.token_bytes) == CONFIG.vocab and built.token_bytes[0] == 0
     assert all(len(tokenizer.tokenize(digits)) == 4 for digits in ("2024", "0000"))
 

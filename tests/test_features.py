@@ -17,7 +17,7 @@ def test_sparse_encoding_equals_dense_and_masks_special_tokens(monkeypatch, kind
     smoke = settings.load("smoke")
     model = lm.build(smoke.model, 300, 32)
     blocks = np.random.default_rng(0).integers(0, 4, (5, 32))
-    x = features.probe_activations(model, blocks, batch=2)
+    x = features.text_activations(model, blocks, batch=2)
     assert len(x) == (blocks > 0).sum()
     one = sae_training.init(dataclasses.replace(smoke.sae, kind=kind), 128, 0, 1.0, torch.zeros(128))
     f = features.encode(one, x)

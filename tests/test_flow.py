@@ -35,7 +35,7 @@ class Planted(Run):
     def features(self, name, seed):
         return planted(name, seed)
 
-    def _feature_artefact(self, name):
+    def feature_stage(self, name):
         return store.Artefact(self.root, name, 0.0)
 
     @property
@@ -111,7 +111,7 @@ def test_tables_are_rounded_and_stable():
 def test_saved_figures_carry_their_provenance_and_do_not_change(run, monkeypatch):
     from matplotlib.figure import Figure
 
-    monkeypatch.setattr(provenance, "provenance", lambda run: dict(profile=run.profile.name))
+    monkeypatch.setattr(provenance, "provenance", lambda run: dict(profile=run.lineage.name))
     log = run.figures / "saved.txt"
     monkeypatch.setenv("UNIFEAT_SAVED", str(log))
     fig = Figure()
@@ -137,7 +137,7 @@ def test_environment_wins_over_notebook_parameters(monkeypatch, tmp_path):
     assert open_run("laptop").profile.name == "smoke"
     monkeypatch.setenv("UNIFEAT_CORPORA", str(tmp_path))
     run = open_run("laptop")
-    assert run.profile.corpora.source == "files" and run.profile.corpora.folder == str(tmp_path)
+    assert run.lineage.corpora.source == "files" and run.lineage.corpora.folder == str(tmp_path)
     assert run.figures.name == f"smoke-{tmp_path.name}"
 
 

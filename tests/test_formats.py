@@ -209,7 +209,7 @@ def agree_on_rows(one, back):
 def test_export_reads_and_never_computes_and_overwrites_nothing(run, tmp_path):
     with pytest.raises(UnifeatError, match="has no losses-base of profile .* run `make figures`"):
         export.export(run, "base", tmp_path / "new", "huggingface")
-    empty = Run(run.profile, tmp_path / "store", tmp_path)
+    empty = Run(run.lineage, tmp_path / "store", tmp_path)
     with pytest.raises(UnifeatError, match="has no corpora of profile"):
         export.export(empty, "lua", tmp_path / "new", "saelens")
     assert not (tmp_path / "new").exists()
@@ -223,7 +223,7 @@ def test_the_command_exports_and_explains_itself(run, small, tmp_path, monkeypat
     arguments = ["--profile", small[0], "--corpora", small[1], "--to", str(tmp_path / "new")]
     monkeypatch.setenv("UNIFEAT_STORE", str(run.root))
     assert cli.main(["export", "--model", "lua", "--format", "saelens", *arguments]) == 0
-    assert formats.load_saelens(tmp_path / "new" / "seed0").width == run.profile.sae.width
+    assert formats.load_saelens(tmp_path / "new" / "seed0").width == run.lineage.sae.width
     assert cli.main(["export", "--model", "lua", *arguments]) == 2
     assert capsys.readouterr().err.endswith("so that nothing of yours is overwritten.\n")
 

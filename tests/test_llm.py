@@ -275,7 +275,7 @@ def small_run(tmp_path, monkeypatch):
     from scipy import sparse
 
     from unifeat.autointerp import groups
-    from unifeat.text import tokenizer
+    from unifeat.text import bpe
 
     blocks = np.random.default_rng(0).integers(4, 10, (16, 32))
     blocks[::4, 10], blocks[1::4, 4] = 3, 3

@@ -23,9 +23,9 @@ def model():
 
 @pytest.fixture(scope="module")
 def folder(model, tmp_path_factory):
-    from unifeat.text import tokenizer
+    from unifeat.text import bpe
 
-    tokenizer = tokenizer.wrap(tokenizer.train(["some text to train a tokenizer on " * 20], 300), 32)
+    tokenizer = bpe.wrap(bpe.train(["some text to train a tokenizer on " * 20], 300), 32)
     path = tmp_path_factory.mktemp("model")
     lm.save(model, tokenizer, path)
     return path
@@ -154,7 +154,7 @@ def test_hook_points_are_transformer_lens_own(name, folder, tmp_path):
     loss = lm.evaluate(model, np.array(rows(2)))["loss_nats"]
     assert loss == pytest.approx(model(input_ids=tokens, labels=tokens).loss.item(), rel=1e-2)
     with pytest.raises(lm.ModelError, match=r"no hook point.*0 to 1"):
-        lm.site(model, "blocks.2.mlp.hook_post")
+        lm.hook_module(model, "blocks.2.mlp.hook_post")
 
 
 def test_saved_model_loads_in_hugging_face_and_transformer_lens(model, folder):

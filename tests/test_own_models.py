@@ -30,7 +30,7 @@ from unifeat.pipeline import provenance
 from unifeat.sae import features
 from unifeat.studies import baselines, feature_flow, ladder, persistence, sae_transfer, weight_matching
 from unifeat.support import paths, store
-from unifeat.text import hub, sources, tokenizer
+from unifeat.text import bpe, hub, sources
 
 HIDDEN = dict(vocab_size=300, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=24)
 GATED = dict(**HIDDEN, intermediate_size=24, num_key_value_heads=1)
@@ -78,12 +78,12 @@ def pieces():
 @pytest.fixture(scope="module")
 def byte_level():
     """A tokenizer like GPT-2's: bytes, the special token last."""
-    trained = tokenizer.train([t for many in tiny.texts().values() for t in many], 290)
+    trained = bpe.train([t for many in tiny.texts().values() for t in many], 290)
     state = json.loads(trained.to_str())
     names = sorted(state["model"]["vocab"], key=state["model"]["vocab"].get)
     state["model"]["vocab"] = {name: i for i, name in enumerate([*names[1:], names[0]])}
     state["added_tokens"][0]["id"] = len(names) - 1
-    return tokenizer.wrap(Tokenizer.from_str(json.dumps(state)), 24)
+    return bpe.wrap(Tokenizer.from_str(json.dumps(state)), 24)
 
 
 def network(config, seed=0, dtype=torch.float32):
@@ -136,7 +136,7 @@ def small(monkeypatch, tmp_path):
 def test_released_checkpoints_run_from_a_local_copy_in_the_hubs_layout(released, text, small):
     run = open_run(small, str(text), f"released={released}")
     assert run.figures == paths.ROOT / "figures" / f"small-{text.name}-released" and not run.claims
-    assert run.profile.model.d_mlp == 64 and run.corpus.context == 32 and len(run.corpus.tokenizer) == 300
+    assert run.lineage.model.d_mlp == 64 and run.corpus.context == 32 and len(run.corpus.tokenizer) == 300
     assert run.picked() == pytest.approx(0.58, abs=0.002)
     assert run.model("merged").dtype == torch.float32
     run.train_children()  # there is nothing to train
@@ -161,7 +161,7 @@ def test_what_is_not_given_is_made_from_what_is(kind, pieces, byte_level, text, 
     assert run.corpus.context == 24 and run.saes("lua")[0].hook == "blocks.1.hook_mlp_out"
     assert run.saes("base")[0].w_enc.shape == (48, 16)
     assert len(run.losses("base", "lua", "stories", "merged", "ngram")) == 4 * 8 + 4
-    changed = given.differing(run.model("base").state_dict(), run.model("lua").state_dict())
+    changed = merging.differing(run.model("base").state_dict(), run.model("lua").state_dict())
     assert any("mlp" in name for name in changed)
     assert not feature_flow.flow(run).empty and len(baselines.random(run, ("lua", 1))["r_of_b"]) > 0
     assert len(run.angles()) == len(changed)
@@ -193,7 +193,7 @@ def test_tokens_of_pieces_are_read_as_the_bytes_they_stand_for(released, text, s
     run = open_run(small, str(text), f"released={released}")
     tokenizer, sizes = run.corpus.tokenizer, run.corpus.token_bytes
     numbers = tokenizer("there lived é\n", add_special_tokens=False)["input_ids"]
-    spelled = [tokenizer.token_text(tokenizer, i) for i in numbers]
+    spelled = [bpe.token_text(tokenizer, i) for i in numbers]
     raw = b"".join(part if isinstance(part, bytes) else part.encode() for part in spelled)
     assert raw == " there lived é\n".encode() and sizes[numbers].sum() == len(raw)
     assert tokenizer.convert_ids_to_tokens([0, *numbers[:1]])[0] == "<s>" and sizes[0] == 0
@@ -368,7 +368,7 @@ def test_features_at_any_hook_of_any_layer(byte_level, tmp_path):
     tokens = np.random.default_rng(0).integers(0, 290, (3, 20))
     for hook, width in (("blocks.0.mlp.hook_post", 24), ("blocks.1.hook_mlp_out", 16),
                         ("blocks.1.hook_resid_post", 16)):
-        assert features.probe_activations(model, tokens, hook).shape == ((tokens > 0).sum(), width)
+        assert features.text_activations(model, tokens, hook).shape == ((tokens > 0).sum(), width)
 
 
 def test_keys_of_trained_models_know_nothing_of_given_ones(tmp_path, monkeypatch):
@@ -378,5 +378,5 @@ def test_keys_of_trained_models_know_nothing_of_given_ones(tmp_path, monkeypatch
                         or store.Artefact(tmp_path, stage, 0.0))
     run = Run(settings.load("smoke"), tmp_path, tmp_path)
     for name in ("base", "lua", "stories"):
-        run._sae_artefact(name)
+        run.sae_stage(name)
     assert len(asked) == 7 and not any("own" in code for code in asked)

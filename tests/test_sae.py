@@ -239,7 +239,7 @@ def test_the_largest_are_those_of_topk(k, width, times, seed, dtype, tiles):
     z = torch.randn(5, times * max(k, width), generator=torch.Generator().manual_seed(seed)).to(dtype)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lm, "tiles", lambda: tiles)
-        values, at = sae.largest(z, k)
+        values, at = sae.topk(z, k)
     expected = z.topk(k, dim=-1).values.relu()
     assert torch.equal(values.relu().sort(descending=True).values, expected)
     assert torch.equal(z.gather(1, at).relu(), values.relu()) and all(len(set(row)) == k for row in at.tolist())

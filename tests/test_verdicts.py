@@ -51,7 +51,7 @@ def test_logit_effect_is_the_slope_of_a_small_ablation_up_to_the_norm(model, blo
     """Without the norm's own reaction the change is -(f / rms) times the effect; compared where they must agree."""
     direction = torch.randn(24, generator=torch.Generator().manual_seed(1))
     effect = pair_agreement.logit_effects(model, direction[None])
-    by_hand = model.lm_head.weight @ (model.model.norm.weight * (lm.site(model).weight @ direction))
+    by_hand = model.lm_head.weight @ (model.model.norm.weight * (lm.hook_module(model).weight @ direction))
     np.testing.assert_allclose(effect[0].detach(), by_hand.detach(), atol=1e-5)
 
 
@@ -95,7 +95,7 @@ def test_neurons_are_the_same_until_they_are_permuted(model):
     other = lm.build(TINY, vocab=50, context=12)
     other.load_state_dict(model.state_dict())
     assert weight_matching.same_neurons(model, other) == 1
-    lm.site(other).weight.data = lm.site(other).weight.data.roll(1, dims=1)
+    lm.hook_module(other).weight.data = lm.hook_module(other).weight.data.roll(1, dims=1)
     assert weight_matching.same_neurons(model, other) < 0.2
 
 
@@ -148,7 +148,7 @@ def planted(tmp_path, monkeypatch):
     every = table | {"null.one_to_one.child": np.zeros(len(matching.TAUS))}
     untrained = lm.build(dataclasses.replace(TINY, seed=1), vocab=50, context=12)
     sae.save(one(0, [directions(200), directions(201)], untrained), tmp_path / "sae")
-    sparse.save_npz(tmp_path / "features.npz", sparse.csr_matrix(np.ones((p.probe.min_fires, 36))))
+    sparse.save_npz(tmp_path / "features.npz", sparse.csr_matrix(np.ones((p.comparison.min_fires, 36))))
     monkeypatch.setattr(baselines, "random_saes", lambda run: SimpleNamespace(folder=tmp_path))
     monkeypatch.setattr(baselines, "random", lambda run, child: table | dict(r_assigned=np.zeros(36)))
     return SimpleNamespace(profile=p, model=models.get, saes=saes.get, live=lambda name, seed: np.arange(36),

@@ -9,8 +9,7 @@ from scipy import sparse
 from unifeat.autointerp import client, groups, prompts, rules, scores
 from unifeat.autointerp.groups import WINDOW
 from unifeat.lineage.run import Run
-from unifeat.lineage.settings import MODELS
-from unifeat.text import tokenizer
+from unifeat.text import bpe
 
 EXPLAINING = dict(temperature=0, max_tokens=60)  # options of the three kinds of request
 SIMULATING = dict(temperature=0, max_tokens=8 * WINDOW, logprobs=True, top_logprobs=10)
@@ -28,7 +27,8 @@ def explained(run: Run, explainer: str = "lexical") -> dict[str, pd.DataFrame]:
     explainer = os.environ.get("EXPLAINER") or explainer
     if explainer not in ("lexical", "llm"):
         raise client.LlmError(f"There is no explainer {explainer!r}; EXPLAINER is lexical or llm.")
-    frames = {name: groups.lexical(run, name) for name in ("lua", "base", "neurons", "random")}
+    name, parent, _ = groups.focus(run)
+    frames = {key: groups.lexical(run, key) for key in filter(None, (name, parent, "neurons", "random"))}
     return frames if explainer == "lexical" else asked(run, frames, client.settings())
 
 
@@ -40,8 +40,8 @@ def asked(run: Run, frames: dict, config: client.Settings, count: int = 0) -> di
     count, wanted = count or groups.sample(), {name: set() for name in frames}
     for model, chosen in groups.members(run, count).values():
         wanted[model] |= set(chosen.tolist())
-    for name in frames.keys() - MODELS:
-        wanted[name] = set(groups.some(frames[name]["feature"], count, run.profile.probe.seed).tolist())
+    for name in frames.keys() - set(run.lineage.names):
+        wanted[name] = set(groups.some(frames[name]["feature"], count, run.lineage.comparison.seed).tolist())
     jobs = {name: _jobs(run, name, frames[name][frames[name]["feature"].isin(wanted[name])]) for name in frames}
     cache = run.root / "llm"
     client.announce([cost for job in jobs.values() for cost in _costs(job, config, cache)], config)
@@ -56,12 +56,12 @@ def asked(run: Run, frames: dict, config: client.Settings, count: int = 0) -> di
 def _jobs(run, name, frame) -> dict:
     """What is to be asked about the features of `frame`: prompts for explanations, and held-out windows.
 
-    other: whose explanation stands in for each feature's own in the shuffled control, of Lua only.
+    other: whose explanation stands in for each feature's own in the shuffled control, of the model in `groups.focus` only.
     """
     f = sparse.csc_matrix(groups.activations(run, name))[:, frame["feature"].to_numpy()]
-    probe, window, rng = run.probe, groups.windows(run), np.random.default_rng(run.profile.probe.seed)
+    probe, window, rng = run.comparison_text, groups.windows(run), np.random.default_rng(run.lineage.comparison.seed)
     learning = rules.halves(probe["document"], probe["domain"])
-    words = [prompts.plain(tokenizer.token_text(run.corpus.tokenizer, i)) for i in
+    words = [prompts.plain(bpe.token_text(run.corpus.tokenizer, i)) for i in
              probe["blocks"][probe["block"], probe["position"]]]
     shown = [_contexts(f[:, j], learning, window, 8, 0, rng) for j in range(f.shape[1])]
     held = [_contexts(f[:, j], ~learning, window, 4, 4, rng) for j in range(f.shape[1])]
@@ -69,9 +69,15 @@ def _jobs(run, name, frame) -> dict:
     mixed = [[one[k] for k in rng.permutation(len(one))] for one in mixed]  # the order must not give the answer away
     explain, held, mixed = ([[([words[i] for i in rows], v) for rows, v in one] for one in part]
                             for part in (shown, held, mixed))
-    other = groups.derangement(len(frame), run.profile.probe.seed) if name == "lua" else None
-    return dict(frame=frame, other=other, explain=[prompts.explain(one) for one in explain], simulate=held,
+    other = groups.derangement(len(frame), run.lineage.comparison.seed) if name == groups.focus(run)[0] else None
+    return dict(frame=frame, other=other, explain=[prompts.explain(one, _domains(run)) for one in explain], simulate=held,
                 detect=[[one[k:k + EXCERPTS] for k in range(0, len(one), EXCERPTS)] for one in mixed])
+
+
+def _domains(run: Run) -> str:
+    """The lineage's domains in words."""
+    labels = [run.theme.domain(name).label for name in run.lineage.domains]
+    return " and ".join(filter(None, (", ".join(labels[:-1]), labels[-1])))
 
 
 def _simulations(texts, job) -> list[list]:

@@ -6,84 +6,92 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from unifeat import lm, sae
+from unifeat import sae
 from unifeat.autointerp import client, rules, scores
 from unifeat.lineage.run import Run
-from unifeat.lineage.settings import MODELS
 from unifeat.sae import features
 from unifeat.studies import baselines
 from unifeat.support.tables import csv
-from unifeat.text import tokenizer
+from unifeat.text import bpe
 
 WINDOW = 32  # tokens in which detection asks whether a feature fires
-GROUPS = ("Lua features", "persist into the merge", "emerged in Lua", "vanished from the base")
-CONTROLS = ("neurons of Lua", "SAE of a random LM", "shuffled explanations")
 COLUMNS = ["model", "seed", "feature", "explainer", "explanation", "simulation", "detection"]
 
 
 def seeds(run: Run) -> dict[str, int]:
-    """The SAE of each model that is explained and shown: seeds differ along every edge of the flow.
+    """The SAE of each model that is explained and shown: seeds differ along every edge, and every other pair that is
+    compared where there are seeds enough. Models in their order take the first seed that their parents leave."""
+    p, chosen = run.lineage, {}
+    for name in p.names:
+        above = {chosen[other] for other in p.parents(name) if other in chosen}
+        near = {chosen[other] for pair in p.pairs if name in pair for other in pair if other in chosen}
+        free = [seed for taken in (near, above, set()) for seed in p.sae.seeds if seed not in taken]
+        chosen[name] = free[0]
+    return chosen
 
-    With two seeds the base and the merge have the first, the children the second; with three the merge has the third.
-    """
-    found = run.profile.sae.seeds
-    return dict(base=found[0], lua=found[1 % len(found)], stories=found[1 % len(found)],
-                merged=found[2 if len(found) > 2 else 0])
+
+def focus(run: Run) -> tuple[str, str | None, str | None]:
+    """The model that Figure 6 explains, its parent, and its child: the first edge's child, or the only model."""
+    if not run.lineage.edges:
+        return run.lineage.names[0], None, None
+    parent, name = run.lineage.edges[0]
+    return name, parent, next(iter(run.lineage.children(name)), None)
 
 
 def table(run: Run) -> np.ndarray:
-    """`interp.slots` of the probe's tokens."""
-    probe, tokenizer = run.probe, run.corpus.tokenizer
-    texts = [tokenizer.token_text(tokenizer, i) for i in range(len(tokenizer))]
+    """`rules.slots` of the comparison text's tokens."""
+    probe, tokens = run.comparison_text, run.corpus.tokenizer
+    texts = [bpe.token_text(tokens, i) for i in range(len(tokens))]
     classes = np.array([0] + [rules.classify(text) for text in texts[1:]])
     return rules.slots(probe["blocks"].astype(np.int64), probe["block"], probe["position"], classes)
 
 
 def quoted(run: Run):
     """Function from a token id to its text in backticks: spaces as ·, line ends as ↵."""
-    from unifeat.plots.tokens import show
+    from unifeat.text.visible import show
 
-    return lambda number: f"`{show(tokenizer.token_text(run.corpus.tokenizer, number))}`"
+    return lambda number: f"`{show(bpe.token_text(run.corpus.tokenizer, number))}`"
 
 
 def windows(run: Run) -> np.ndarray:
     """Number of the WINDOW-token stretch of a block that each probe token is in."""
-    probe = run.probe
+    probe = run.comparison_text
     return probe["block"] * 10_000 + probe["position"] // WINDOW
 
 
 def lexical(run: Run, name: str, seed: int | None = None) -> pd.DataFrame:
     """Lexical explanation and held-out scores of each live feature of an SAE; `seeds` chooses where seed is None.
 
-    name: a model, "neurons" (the Lua model's, the k largest of each token) or "random" (an SAE of a random LM).
+    name: a model, "neurons" (of the model in `focus`, the k largest of each token) or "random" (an SAE of a random LM).
     Columns COLUMNS and simulation_shuffled, detection_shuffled: another feature's explanation on this feature.
     """
-    if name in MODELS:
+    own = name in run.lineage.names
+    if own:
         seed = seeds(run)[name] if seed is None else seed
-    artefact = run._feature_artefact(name) if name in MODELS else _control(run, name)
+    artefact = run.feature_stage(name) if own else _control(run, name)
     seed = seed or 0
-    p = run.profile.probe
-    made = run._make(f"lexical-{name}{seed}", lambda folder: _lexical(run, name, seed, folder),
-                     [seed, p.min_fires, p.seed, WINDOW], [run._corpus_artefact, artefact], (rules,))
+    p = run.lineage.comparison
+    made = run.stage(f"lexical-{name}{seed}", lambda folder: _lexical(run, name, seed, folder),
+                     [seed, p.min_fires, p.seed], [run.corpus_stage, artefact])
     return pd.read_csv(made.folder / "table.csv", keep_default_na=False, na_values={
         column: "" for column in ("simulation", "detection", "simulation_shuffled", "detection_shuffled")})
 
 
 def activations(run: Run, name: str, seed: int | None = None) -> sparse.csr_matrix:
     """Activations (probe tokens, width) of a model's SAE or of a control, named as in `lexical`."""
-    if name in MODELS:
+    if name in run.lineage.names:
         return run.features(name, seeds(run)[name] if seed is None else seed)
     return sparse.load_npz(_control(run, name).folder / "features.npz")
 
 
 def _lexical(run, name, seed, folder):
     f = activations(run, name, seed)
-    live = np.flatnonzero(features.fires(f) >= run.profile.probe.min_fires)
-    f, probe, slots = f[:, live], run.probe, table(run)
+    live = np.flatnonzero(features.fires(f) >= run.lineage.comparison.min_fires)
+    f, probe, slots = f[:, live], run.comparison_text, table(run)
     learning, window = rules.halves(probe["document"], probe["domain"]), windows(run)
     learned = rules.learn(f[learning], slots[:, learning])
     held, predicted = f[~learning], rules.simulate(learned, slots[:, ~learning])
-    shuffled = predicted[:, derangement(len(live), run.profile.probe.seed)]
+    shuffled = predicted[:, derangement(len(live), run.lineage.comparison.seed)]
     text = quoted(run)
     found = dict(simulation=scores.simulation(held, predicted),
                   detection=scores.detection(held, predicted, window[~learning]),
@@ -109,21 +117,22 @@ def derangement(n: int, seed: int) -> np.ndarray:
 # Controls -----------------------------------------------------------------------------------------------------
 
 def _control(run: Run, name: str):
-    """Artefact with features.npz, the activations of a control on the probe."""
+    """The result that holds features.npz, the activations of a control on the comparison text."""
     if name == "neurons":
-        return run._make("neurons-lua", lambda folder: _neurons(run, folder),
-                         [run.profile.sae.k, run.profile.probe.tokens, run.profile.sae.hook],
-                         [run._corpus_artefact, run._model_artefact("lua")], (lm, features, sae))
+        model = focus(run)[0]
+        return run.stage(f"neurons-{model}", lambda folder: _neurons(run, model, folder),
+                         [run.lineage.sae.k, run.lineage.comparison.tokens, run.lineage.sae.hook],
+                         [run.corpus_stage, run.model_stage(model)])
     if name == "random":
         return baselines.random_saes(run)
     raise ValueError(f"There is no control {name!r}; choose neurons or random.")
 
 
-def _neurons(run, folder):
+def _neurons(run, model, folder):
     """Neurons as a sparse code: of each token the k largest positive activations, k as in the SAEs."""
-    x = features.probe_activations(run.model("lua"), run.probe["blocks"], run.profile.sae.hook).float()
+    x = features.text_activations(run.model(model), run.comparison_text["blocks"], run.lineage.sae.hook).float()
     sparse.save_npz(folder / "features.npz", sparse.vstack(
-        [sparse.csr_matrix(sae.act(rows, "topk", min(run.profile.sae.k, x.shape[1]), 0.0).cpu().numpy())
+        [sparse.csr_matrix(sae.act(rows, "topk", min(run.lineage.sae.k, x.shape[1]), 0.0).cpu().numpy())
          for rows in x.split(sae.ROWS)], format="csr"))
 
 
@@ -149,37 +158,43 @@ def some(features_, count: int, seed: int) -> np.ndarray:
 
 
 def members(run: Run, count: int = 0) -> dict[str, tuple[str, np.ndarray]]:
-    """Figure 6's groups: {group: (model, features)}, one-to-one at the profile's tau between the SAEs of `seeds`.
+    """Figure 6's groups: {group: (model, features)}, one-to-one at the lineage's tau between the SAEs of `seeds`.
 
-    count: at most so many of each group, drawn at random; 0 = all.
+    Of the model in `focus`: all its features, those that persist into its child, those that emerged; and those of its
+    parent that vanished, as far as there are such models. count: at most so many of each group, drawn at random; 0 = all.
     """
-    chosen, tau = seeds(run), run.profile.probe.tau
+    chosen, tau, (name, parent, child) = seeds(run), run.lineage.comparison.tau, focus(run)
+    short, groups = run.theme.short(name), {}
 
     def kept(a, b, side):
         one = run.compare((a, chosen[a]), (b, chosen[b]))
         return (one.live_a, one.live_b)[side], one.kept("one_to_one", tau)[side]
 
-    live, persists = kept("lua", "merged", 0)
-    _, inherited = kept("base", "lua", 1)
-    base, survives = kept("base", "lua", 0)
-    groups = (("lua", live), ("lua", live[persists]), ("lua", live[~inherited]), ("base", base[~survives]))
-    return {group: (model, some(chosen, count, run.profile.probe.seed))
-            for group, (model, chosen) in zip(GROUPS, groups, strict=True)}
+    live = run.live(name, chosen[name])
+    groups[f"{short} features"] = name, live
+    if child:
+        groups[f"persist into {run.theme.model(child).phrase}"] = name, live[kept(name, child, 0)[1]]
+    if parent:
+        above, survives = kept(parent, name, 0)
+        groups[f"emerged in {short}"] = name, live[~kept(parent, name, 1)[1]]
+        groups[f"vanished from {run.theme.model(parent).phrase}"] = parent, above[~survives]
+    return {group: (model, some(found, count, run.lineage.comparison.seed)) for group, (model, found) in groups.items()}
 
 
 def grouped(run: Run, frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Scores by group, long: group, kind (features | control), explainer and COLUMNS' scores.
 
-    frames: explanations of "lua" and "base", and of the controls "neurons" and "random", as `lexical` gives them.
+    frames: explanations of the models in `focus`, and of the controls "neurons" and "random", as `lexical` gives them.
     """
-    parts, lexical_only = [], (frames["lua"]["explainer"] == "lexical").all()
+    name, parts = focus(run)[0], []
+    lexical_only = (frames[name]["explainer"] == "lexical").all()
     for group, (model, chosen) in members(run, 0 if lexical_only else sample()).items():
         rows = frames[model][frames[model]["feature"].isin(chosen)]
         parts.append(rows.assign(group=group, kind="features"))
-    for group, key in zip(CONTROLS[:2], ("neurons", "random"), strict=True):
+    for group, key in ((f"neurons of {run.theme.short(name)}", "neurons"), ("SAE of a random LM", "random")):
         if key in frames:
             parts.append(frames[key].assign(group=group, kind="control"))
-    shuffled = frames["lua"].assign(group=CONTROLS[2], kind="control")
+    shuffled = frames[name].assign(group="shuffled explanations", kind="control")
     parts.append(shuffled.assign(simulation=shuffled["simulation_shuffled"], detection=shuffled["detection_shuffled"]))
     return pd.concat(parts, ignore_index=True)[["group", "kind", *COLUMNS]]
 

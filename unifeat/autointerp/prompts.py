@@ -16,8 +16,8 @@ import numpy as np
 from unifeat.autointerp.client import Reply
 
 SCALE = 9
-EXPLAIN = ("You study one feature of a small language model that reads English, Python, Lua and stories. Each line of "
-           "an excerpt is a token and, after a tab, how strongly the feature responds to it, from 0 (silent) to 9. The "
+EXPLAIN = ("You study one feature of a small language model that reads {domains}. Each line of an "
+           "excerpt is a token and, after a tab, how strongly the feature responds to it, from 0 (silent) to 9. The "
            "model reads from left to right: what follows a token cannot matter. Say in one short phrase what the "
            "feature responds to. Give only the phrase.")
 SIMULATE = ("A feature of a small language model responds to: {explanation}\nBelow are numbered tokens of an excerpt, "
@@ -49,14 +49,14 @@ def quantile_rows(values: np.ndarray, count: int) -> np.ndarray:
     return order[at]
 
 
-def explain(contexts: list[tuple[list[str], np.ndarray]]) -> list[dict]:
-    """Chat messages that ask for an explanation; contexts: (token texts, activations), strongest context first."""
+def explain(contexts: list[tuple[list[str], np.ndarray]], domains: str) -> list[dict]:
+    """Chat messages that ask for an explanation; domains: what the model reads, in words; contexts: (token texts, activations), strongest context first."""
     peak = max((float(np.max(activations)) for _, activations in contexts), default=0.0)
     parts = []
     for number, (tokens, activations) in enumerate(contexts, 1):
         lines = [f"{_visible(token)}\t{digit}" for token, digit in zip(tokens, digits(activations, peak), strict=True)]
         parts.append(f"Excerpt {number}\n" + "\n".join(lines))
-    return [dict(role="system", content=EXPLAIN), dict(role="user", content="\n\n".join(parts))]
+    return [dict(role="system", content=EXPLAIN.format(domains=domains)), dict(role="user", content="\n\n".join(parts))]
 
 
 def simulate(explanation: str, tokens: list[str]) -> list[dict]:

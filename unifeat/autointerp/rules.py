@@ -128,7 +128,7 @@ def _refine(f, table, hots, rules, best, some, total, squares):
     p = sparse.csc_matrix(simulate([rules[j] for j in numbers], table))
     pf, pp = p.multiply(f[:, some]), p.multiply(p)
     seen, kept = p.astype(bool).astype(np.float64), list(rules[some])
-    for s, hot in enumerate(one_hot):
+    for s, hot in enumerate(hots):
         x, y, z, c = (sparse.csc_matrix(hot.T @ m) for m in (pf, pp, p, seen))
         for k, j in enumerate(numbers):
             if not kept[k].slots or kept[k].slots[0] == s:

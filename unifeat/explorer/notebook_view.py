@@ -88,7 +88,7 @@ def explore(feature: str = "", run: Run | None = None, frames: dict | None = Non
 
 def _data(run, frames=None) -> dict:
     found = page.told(page.data(run), frames or {})
-    found["tokens"] = run.probe["blocks"].ravel()
+    found["tokens"] = run.comparison_text["blocks"].ravel()
     return found
 
 

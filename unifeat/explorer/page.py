@@ -22,7 +22,7 @@ from unifeat.lm import logit_lens
 from unifeat.sae import features
 from unifeat.support import paths, store
 from unifeat.support.errors import UnifeatError
-from unifeat.text import tokenizer
+from unifeat.text import bpe
 
 TEMPLATE = Path(__file__).with_name("explorer.html")
 LIMIT = 15_000_000  # bytes of the page
@@ -46,7 +46,7 @@ def write(run: Run, path: str | Path, frames: dict | None = None, limit: int = L
         if len(page) <= limit:
             break
     else:
-        raise UnifeatError(f"The explorer of profile {run.profile.name} takes {len(page) / 1e6:.1f} MB even with one "
+        raise UnifeatError(f"The explorer of profile {run.lineage.name} takes {len(page) / 1e6:.1f} MB even with one "
                            f"context per feature, more than {limit / 1e6:.1f} MB; lower MOST in unifeat/explorer.py.")
     store.write_bytes(Path(path), page)
     less = "" if contexts == TOP + len(QUANTILES) else (
@@ -90,15 +90,15 @@ def data(run: Run) -> dict:
     """What the page shows, from the store or computed now."""
     from unifeat.explorer import page
 
-    inputs = [run._corpus_artefact, *(run._feature_artefact(name) for name in MODELS)]
+    inputs = [run.corpus_stage, *(run.feature_stage(name) for name in MODELS)]
     made = run._make("explorer", lambda folder: (folder / "data.json").write_text(json.dumps(_collect(run))),
-                     [run.profile.probe, groups.seeds(run)], inputs,
+                     [run.lineage.comparison, groups.seeds(run)], inputs,
                      (page, encoding, groups, rules, logit_lens))
     return json.loads((made.folder / "data.json").read_text())
 
 
 def _collect(run: Run) -> dict:
-    probe, seeds = run.probe, groups.seeds(run)
+    probe, seeds = run.comparison_text, groups.seeds(run)
     at = np.full(probe["blocks"].shape, -1)
     at[probe["block"], probe["position"]] = np.arange(len(probe["block"]))
     columns = {name: sparse.csc_matrix(run.features(name, seeds[name])) for name in MODELS}
@@ -116,10 +116,10 @@ def _collect(run: Run) -> dict:
             row |= dict(up=up, down=down, told=[["lexical", words["explanation"], _number(words["simulation"]),
                                                  _number(words["detection"])]])
         models[name] = dict(seed=seeds[name], live=len(run.live(name, seeds[name])), features=rows)
-    texts = [_visible(tokenizer.token_text(run.corpus.tokenizer, i)) for i in range(len(run.corpus.tokenizer))]
+    texts = [_visible(bpe.token_text(run.corpus.tokenizer, i)) for i in range(len(run.corpus.tokenizer))]
     block_domain = np.zeros(len(probe["blocks"]), dtype=int)
     block_domain[probe["block"]] = probe["domain"]
-    return dict(profile=run.profile.name, source=run.profile.corpora.source, tau=run.profile.probe.tau,
+    return dict(profile=run.lineage.name, source=run.lineage.corpora.source, tau=run.lineage.comparison.tau,
                 domains=list(DOMAINS), width=WIDTH, context=int(probe["blocks"].shape[1]), vocab=texts,
                 block_domain="".join(map(str, block_domain)), models=models,
                 blocks=base64.b64encode(probe["blocks"].astype("<u2" if len(texts) <= 1 << 16 else "<u4").tobytes())
@@ -143,12 +143,12 @@ def _matches(run: Run, name: str, seeds: dict) -> dict:
         if other != name:
             first, second = sorted((name, other), key=MODELS.index)
             one = run.compare((first, seeds[first]), (second, seeds[second]))
-            out[other] = (seeds[other], _partners(one, 0 if first == name else 1, run.profile.probe.tau))
-    twins = [seed for seed in run.profile.sae.seeds if seed != seeds[name]]
+            out[other] = (seeds[other], _partners(one, 0 if first == name else 1, run.lineage.comparison.tau))
+    twins = [seed for seed in run.lineage.sae.seeds if seed != seeds[name]]
     if twins:
-        a, b = sorted((seeds[name], twins[0]), key=run.profile.sae.seeds.index)
+        a, b = sorted((seeds[name], twins[0]), key=run.lineage.sae.seeds.index)
         one = run.compare((name, a), (name, b))
-        out["twin"] = (twins[0], _partners(one, 0 if a == seeds[name] else 1, run.profile.probe.tau))
+        out["twin"] = (twins[0], _partners(one, 0 if a == seeds[name] else 1, run.lineage.comparison.tau))
     return out
 
 

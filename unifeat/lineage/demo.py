@@ -3,46 +3,76 @@
 import dataclasses
 import json
 import random
-import sys
 import tempfile
 from pathlib import Path
 
 from unifeat import lm
-from unifeat.lineage import settings
-from unifeat.lineage.settings import DOMAINS
+from unifeat.lineage.reading import read
+from unifeat.lineage.settings import Lineage, Text
 from unifeat.lm import training
-from unifeat.support import paths, store
+from unifeat.support import code, paths, store
 from unifeat.text import corpora
 
 BYTES = 400_000  # of text per domain
 WORDS = {
-    "english": "the a of and in is was river city people old new large first century known island north song school",
-    "python": "def return self import for in if not None True False x y name value ( ) : = . , [ ] print len",
-    "stories": "once upon a time there lived little girl boy said went home mother happy dog big tree saw and the",
-    "lua": "local function end then if nil x y name value ( ) = .. , { } pairs ipairs return print do for in",
+    "x": "the a of and in is was river city people old new large first century known island north song school",
+    "y": "local function end then if nil name value ( ) = .. , { } pairs ipairs return print do for in",
 }
+LINEAGE = """# Three models on two domains: two that are there already, and one that is fine-tuned here from the first.
+extends = "smoke"
+
+[text.x]
+source = "files"
+path = "text/x.jsonl"
+
+[text.y]
+source = "files"
+path = "text/y.jsonl"
+
+[models.a]
+given = "a"
+text = ["x"]
+
+[models.b]
+parent = "a"
+given = "b"
+text = ["y"]
+
+[models.c]
+parent = "a"
+finetune = { text = ["x", "y"], tokens = 60_000 }
+"""
 
 
-def make(profile: str = "smoke") -> Path:
-    """A folder with text/ (four domains), base/ (a GPT-2 of two layers) and tuned/ (its fine-tune on text/lua)."""
-    p = settings.load(profile)
-    config = [p.corpora, p.model, p.base, p.lua]
-    return store.make(paths.store(), "toys", lambda folder: _build(p, folder), config=config,
-                      code=store.code_version(corpora, lm, training, sys.modules[__name__])).folder
+def make(lineage: str = "smoke") -> Path:
+    """A folder with text/ (domains x and y), a/ (a GPT-2 of two layers), b/ (its fine-tune on y) and mine.toml, a lineage
+    of a, b and a third model c. The models have the sizes of `lineage`."""
+    p = read(lineage)
+    config = [p.corpora, p.model, *_trainings(p)]
+    return store.make(paths.store(), "demo", lambda folder: _build(p, folder), config=config,
+                      code=code.version(_build)).folder
 
 
-def _build(p: settings.Profile, folder: Path) -> None:
+def _trainings(p: Lineage) -> list:
+    """How a and b are trained: as the lineage's first model that is trained from scratch, and its first fine-tune."""
+    members = p.models.values()
+    return [dataclasses.replace(next(filter(None, (getattr(one, way) for one in members))), text=(domain,), weights=(1.0,))
+            for way, domain in (("train", "x"), ("finetune", "y"))]
+
+
+def _build(p: Lineage, folder: Path) -> None:
     (folder / "text").mkdir()
-    for domain in DOMAINS:
+    for domain in WORDS:
         rows = (json.dumps(dict(text=text)) for text in texts(domain))
         (folder / "text" / f"{domain}.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (folder / "mine.toml").write_text(LINEAGE, encoding="utf-8")
     with tempfile.TemporaryDirectory() as work:
         config = dataclasses.replace(p.corpora, source="files", folder=str(folder / "text"), vocab=400)
-        corpora.build(config, Path(work), paths.downloads())
+        corpora.build(config, {domain: Text() for domain in WORDS}, Path(work), paths.downloads())
         corpus = corpora.load(Path(work))
         model = _network(p, len(corpus.tokenizer))
-        for name, settings in (("base", p.base), ("tuned", p.lua)):
-            training.train(model, {d: corpus.blocks(d, "train") for d in settings.domains}, settings, {}, name)
+        for name, settings in zip(("a", "b"), _trainings(p), strict=True):
+            training.train(model, {d: corpus.blocks(d, "train") for d in settings.text}, settings, {}, name)
             lm.save(model, corpus.tokenizer, folder / name)
 
 
@@ -58,7 +88,7 @@ def texts(domain: str) -> list[str]:
     return out
 
 
-def _network(p: settings.Profile, vocab: int):
+def _network(p: Lineage, vocab: int):
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 

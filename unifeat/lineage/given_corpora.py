@@ -9,7 +9,7 @@ from unifeat.lineage.given_tokenizers import spell
 from unifeat.text import corpora
 
 
-def build(config, tokenizer, folder: Path, downloads: Path) -> None:
+def build(config, texts: dict, tokenizer, folder: Path, downloads: Path) -> None:
     """Write what `corpora.build` writes into `folder`, in the tokens of `tokenizer` (see `owntokens.tokenizer`).
 
     Raises:
@@ -17,7 +17,7 @@ def build(config, tokenizer, folder: Path, downloads: Path) -> None:
         ModelsError: a tokenizer of which it is not known how its tokens spell bytes.
     """
     spell(tokenizer)
-    corpora.build(config, folder, downloads, tokenizer)
+    corpora.build(config, texts, folder, downloads, tokenizer)
 
 
 def load(folder: Path) -> corpora.Corpus:

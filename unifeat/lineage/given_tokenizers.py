@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from unifeat.support.errors import UnifeatError, reason
-from unifeat.text import tokenizer
+from unifeat.text import bpe
 
-BYTE_NAMES = {byte: char for char, byte in tokenizer.BYTES.items()}  # how byte-level BPE writes each byte
+BYTE_NAMES = {byte: char for char, byte in bpe.BYTES.items()}  # how byte-level BPE writes each byte
 
 
 class ModelsError(UnifeatError):

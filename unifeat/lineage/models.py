@@ -1,235 +1,216 @@
-"""A run's text and language models, each made once and kept in the store: trained, merged, or given."""
+"""A run's language models, each made in the way that its lineage says and kept in the store."""
 
 import dataclasses
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from unifeat import lm, merging
-from unifeat.lineage import given, given_corpora, given_tokenizers
-from unifeat.lineage.settings import DOMAINS, Profile
-from unifeat.lm import attention, ngram, train
-from unifeat.support import parallel, paths, store, tables
-from unifeat.text import archives, corpora, deduplicate, files, sources, tokenizer
+from unifeat.lineage import given
+from unifeat.lineage.texts import Texts
+from unifeat.lm import nulls, training
+from unifeat.support import parallel, tables
 
-CHILDREN = ("lua", "stories")
-COLUMNS = ["model", "domain", "split", "tokens", "bytes", "loss_nats", "accuracy", "bits_per_byte"]
+SWEEP = ["method", "t", "domain", "loss_nats", "accuracy"]
+RULES = dict(slerp=merging.slerp, lerp=merging.lerp)
 
 
 @dataclass(frozen=True, eq=False)
-class Models:
-    """The text and the language models of a run; every method computes or loads one stage."""
+class Models(Texts):
+    """The stages that make language models."""
 
-    profile: Profile
-    root: Path
-    figures: Path
-
-    seconds: dict = field(default_factory=dict, repr=False)  # what each stage asked for so far cost when it was made
-    given: dict = field(default_factory=dict)  # folders of the models that are not trained here, by role
-
-    def _make(self, stage, build, config=None, inputs=(), modules=(), bar=None, tokens=0):
-        """A stage's artefact; bar: a progress bar that `build` advances by `tokens`, and that skips what is stored."""
-        modules, stored = (*modules, attention) if lm in modules else modules, True
-
-        def built(folder):
-            nonlocal stored
-            stored = False
-            build(folder)
-
-        made = store.make(self.root, stage, built, config=config, inputs=inputs, code=store.code_version(*modules))
-        self.seconds[stage] = made.seconds
-        if stored and bar is not None:
-            bar.skip(tokens)
-        return made
-
-    @property
-    def claims(self) -> bool:
-        """Whether the notebooks' claims are to hold: for shipped profiles (but smoke), texts, models and hook point."""
-        p = self.profile
-        return (p.name in ("laptop", "paper") and p.corpora.source != "files" and p.sae.hook == lm.HOOK
-                and not self.given)
-
-    # Text and models ------------------------------------------------------------------------------------------
-
-    @cached_property
-    def _corpus_artefact(self):
-        config = self.profile.corpora
-        if self.given:
-            tokens = given_tokenizers.tokenizer(self.given["base"], config.context)
-            return self._make("corpora", lambda folder: given_corpora.build(config, tokens, folder, paths.downloads()),
-                              [config, sources.fingerprint(config), tokens.backend_tokenizer.to_str()],
-                              modules=(corpora, tokenizer, sources, archives, files, deduplicate, given_corpora, given_tokenizers))
-        return self._make("corpora", lambda folder: corpora.build(config, folder, paths.downloads()),
-                          [config, sources.fingerprint(config)],
-                          modules=(corpora, tokenizer, sources, archives, files, deduplicate))
-
-    @cached_property
-    def corpus(self) -> corpora.Corpus:
-        """Packed tokens of the four domains and their tokenizer."""
-        return (given_corpora if self.given else corpora).load(self._corpus_artefact.folder)
-
-    def blocks(self, domain: str, split: str = "validation", tokens: int | None = None) -> np.ndarray:
-        """Blocks (n, context) of a domain, at most `tokens`, evenly spaced over the split."""
-        blocks = self.corpus.blocks(domain, split)
-        n = min(len(blocks), (tokens or blocks.size) // self.corpus.context)
-        return blocks[np.linspace(0, len(blocks) - 1, n).round().astype(int)]
-
-    def _validation(self, share: float = 1.0) -> dict[str, np.ndarray]:
-        return {d: self.blocks(d, tokens=int(self.profile.evaluation.tokens * share)) for d in DOMAINS}
-
-    def train_children(self) -> None:
-        """Make the two fine-tunes of the base ready, side by side."""
-        self._model_artefact("base")
-        tokens = sum(getattr(self.profile, name).tokens for name in CHILDREN)
-        parallel.side_by_side(self._model_artefact, CHILDREN, tokens, f"train {', '.join(CHILDREN)}")
+    def train_models(self, *names: str) -> None:
+        """Make models (all) ready, those of one layer of the lineage side by side."""
+        for layer in self.lineage.layers:
+            layer = [name for name in layer if not names or name in names]
+            trained = [name for name in layer if self.lineage.models[name].training]
+            tokens = sum(self.lineage.models[name].training.tokens for name in trained)
+            parallel.side_by_side(self.model_stage, trained, tokens, f"train {', '.join(trained)}")
+            for name in layer:
+                self.model_stage(name)
 
     @lru_cache  # noqa: B019 - a Run lives as long as its notebook
-    def _model_artefact(self, name: str, bar=None):
-        p = self.profile
-        if name in self.given:
-            return self._make(f"model-{name}", lambda folder: self._taken(name, folder),
-                              [given.fingerprint(self.given[name]), p.evaluation.tokens], [self._corpus_artefact],
-                              (lm, given))
-        if name == "merged":
-            t = self.picked()
-            parents = [self._model_artefact("lua"), self._model_artefact("stories")]
-            return self._make("model-merged", lambda folder: self._merged(t, folder), t, parents, (lm, merging))
-        config = getattr(p, name)
-        parents = [] if name == "base" else [self._model_artefact("base")]
-        return self._make(f"model-{name}", lambda folder: self._train(name, config, folder, bar),
-                          [p.model if name == "base" else None, config, p.evaluation.tokens],
-                          [self._corpus_artefact, *parents], (lm, train), bar, config.tokens)
+    def model_stage(self, name: str, bar=None):
+        """The result that holds a model and the log of its losses."""
+        one, tokens = self.lineage.models[name], self.lineage.evaluation.tokens
+        above, inputs = [self.model_stage(other) for other in one.needs if not one.checkpoint], [self.corpus_stage]
 
-    def _train(self, name, config, folder, bar):
-        context = self.corpus.context
-        model = self.model("base") if name != "base" else lm.build(self.profile.model, len(self.corpus.tokenizer),
-                                                                   context)
-        blocks = {d: self.corpus.blocks(d, "train") for d in config.domains}
-        log = train.train(model, blocks, config, self._validation(0.25), name, folder, bar)
+        def make(build, config, inputs=inputs, bar=None, size=0):
+            return self.stage(f"model-{name}", lambda folder: build(name, folder, bar), config, inputs, bar=bar,
+                              tokens=size)
+
+        if one.training:
+            config = [self.lineage.model if one.train else None, one.training, tokens]
+            return make(self._train, config, [*inputs, *above], bar, one.training.tokens)
+        if one.checkpoint:
+            of = self.lineage.models[one.checkpoint.of]
+            below = [self.model_stage(of.parent)] if of.parent else []
+            return make(self._checkpoint, [self.lineage.model if of.train else None, of.training, one.checkpoint.step, tokens],
+                        [*inputs, *below])
+        if one.given:
+            return make(self._take, [given.fingerprint(self.given[name]), tokens])
+        if one.merge:
+            return make(self._merge, [one.method, self.merge_t(name), tokens], above)
+        if one.untrained:
+            return make(self._untrained, [self.lineage.model, one.untrained, tokens,
+                                          [given.fingerprint(path) for path in self._givens()]])
+        return make(self._change, [one.quantized, one.perturbed, tokens], [*inputs, *above])
+
+    def _train(self, name, folder, bar, of="", until=None):
+        one, context = self.lineage.models[of or name], self.corpus.context
+        model = self.model(one.parent) if one.parent else lm.build(self.lineage.model, len(self.corpus.tokenizer), context)
+        blocks = {d: self.corpus.blocks(d, "train") for d in one.training.text}
+        log = training.train(model, blocks, one.training, self.validation(0.25), name, folder, bar, until)
         lm.save(model, self.corpus.tokenizer, folder / "model")
-        train.write_log(log, folder / "log.jsonl")
+        training.write_log(log, folder / "log.jsonl")
 
-    def _taken(self, name, folder):
-        model = given.take(self.given[name], self.corpus.tokenizer, folder / "model")
-        train.write_log([dict(model=name, step=0, tokens=0, split="validation", domain=domain,
+    def _checkpoint(self, name, folder, bar):
+        at = self.lineage.models[name].checkpoint
+        self._train(name, folder, bar, at.of, at.step)
+
+    def _take(self, name, folder, bar):
+        self._log(name, given.take(self.given[name], self.corpus.tokenizer, folder / "model"), folder)
+
+    def _merge(self, name, folder, bar):
+        one = self.lineage.models[name]
+        model, other = (self.model(parent) for parent in one.merge)
+        model.load_state_dict(merging.between(RULES[one.method], model.state_dict(), other.state_dict(),
+                                              self.merge_t(name)))
+        self._save(name, model, folder)
+
+    def _untrained(self, name, folder, bar):
+        self._save(name, self.untrained(self.lineage.models[name].untrained.seed), folder)
+
+    def _change(self, name, folder, bar):
+        """A null: the parent with rounded or moved weights."""
+        one = self.lineage.models[name]
+        model = self.model(one.parent)
+        state = model.state_dict()
+        if one.quantized:
+            state = nulls.quantized(state, one.quantized)
+        else:
+            how = one.perturbed
+            lengths = (nulls.update_lengths(state, self.model(how.like).state_dict()) if how.like
+                       else nulls.own_lengths(state, how.share))
+            state = nulls.perturbed(state, lengths, how.seed)
+        model.load_state_dict(state)
+        self._save(name, model, folder)
+
+    def _save(self, name, model, folder: Path):
+        lm.save(model, self.corpus.tokenizer, folder / "model")
+        self._log(name, model, folder)
+
+    def _log(self, name, model, folder: Path):
+        """The losses of a model that is not trained here, as a log of one step."""
+        training.write_log([dict(model=name, step=0, tokens=0, split="validation", domain=domain,
                                  loss=lm.evaluate(model, blocks)["loss_nats"])
-                            for domain, blocks in self._validation(0.25).items()], folder / "log.jsonl")
+                            for domain, blocks in self.validation(0.25).items()], folder / "log.jsonl")
 
-    def _merged(self, t, folder):
-        model = self.model("lua")
-        model.load_state_dict(given.between(merging.slerp, model.state_dict(), self.model("stories").state_dict(), t))
-        lm.save(model, self.corpus.tokenizer, folder / "model")
+    def _givens(self) -> list[Path]:
+        return list(self.given.values())[:1]
 
     def model_folder(self, name: str) -> Path:
-        """Folder of a model (base, lua, stories or merged) in Hugging Face layout."""
-        return self._model_artefact(name).folder / "model"
+        """Folder of a model in Hugging Face layout."""
+        return self.model_stage(name).folder / "model"
 
     def model(self, name: str):
-        """A fresh copy of a model, trained first if need be."""
+        """A fresh copy of a model, made first if need be."""
         return lm.load(self.model_folder(name))
 
-    def untrained(self):
-        """A model of the base's architecture and sizes with random weights, not those that the base started from."""
-        seed = self.profile.model.seed + 1
+    def untrained(self, seed: int | None = None):
+        """A model of the lineage's architecture and sizes with random weights.
+
+        seed: None for others than those that the trained models start from.
+        """
+        seed = self.lineage.model.seed + 1 if seed is None else seed
         if self.given:
-            return given.untrained(self.model_folder("base"), seed)
-        return lm.build(dataclasses.replace(self.profile.model, seed=seed), len(self.corpus.tokenizer),
-                        self.corpus.context)
+            return given.untrained(self._givens()[0], seed)
+        return lm.build(dataclasses.replace(self.lineage.model, seed=seed), len(self.corpus.tokenizer), self.corpus.context)
 
     def logs(self, *names: str) -> pd.DataFrame:
         """Training logs: model, step, tokens, split, domain, loss (nats)."""
-        return pd.concat([pd.read_json(self._model_artefact(name).folder / "log.jsonl", lines=True)
+        return pd.concat([pd.read_json(self.model_stage(name).folder / "log.jsonl", lines=True)
                           for name in names], ignore_index=True)
 
-    # Losses and the merge -------------------------------------------------------------------------------------
+    # Merges ---------------------------------------------------------------------------------------------------
 
-    def losses(self, *names: str) -> pd.DataFrame:
-        """models.csv rows for the given models ("ngram" is the Kneser-Ney baseline on the base's training text)."""
-        return pd.concat(map(tables.read, parallel.spread(self._losses, names)), ignore_index=True)
+    @property
+    def merges(self) -> tuple[str, ...]:
+        """Models that have two parents: merged here, or given."""
+        return tuple(name for name, one in self.lineage.models.items() if len(one.origins) == 2)
 
-    def _losses(self, name):
-        p = self.profile
-        inputs = [self._corpus_artefact] + ([] if name == "ngram" else [self._model_artefact(name)])
-        build = self._ngram_losses if name == "ngram" else self._model_losses
-        return self._make(f"losses-{name}", lambda folder: build(name, folder),
-                          [p.evaluation, p.base.domains if name == "ngram" else None], inputs, (lm, ngram))
+    def merge_sweep(self, name: str = "") -> pd.DataFrame | None:
+        """merge_sweep.csv: losses and accuracies of SLERP and lerp over t between the parents of a merge, the first where
+        `name` is ""; rows of method "base" are the parents' common parent, on the same text. None without a merge."""
+        name = name or next(iter(self.merges), "")
+        if not name:
+            return None
+        parents = self.lineage.models[name].origins
+        above = self._above(parents)
+        inputs = [self.corpus_stage, *(self.model_stage(one) for one in (*parents, *above))]
+        return tables.read(self.stage(f"sweep-{'-'.join(parents)}", lambda folder: self._sweep(parents, above, folder),
+                                      [self.lineage.merge, self.lineage.evaluation], inputs)).assign(merge=name)
 
-    def _model_losses(self, name, folder):
-        model, rows = self.model(name), []
-        for split in ("train", "validation"):
-            for domain in DOMAINS:
-                blocks = self.blocks(domain, split, self.profile.evaluation.tokens)
-                rows.append(dict(model=name, domain=domain, split=split)
-                            | lm.evaluate(model, blocks, self.corpus.token_bytes))
-        tables.write(folder, rows, COLUMNS)
+    def _above(self, parents) -> tuple[str, ...]:
+        """The one model that both parents come from, if there is one."""
+        first, second = (self.lineage.parents(one) for one in parents)
+        return tuple(one for one in first if one in second)[:1]
 
-    def _ngram_losses(self, name, folder):
-        text = np.concatenate([self.corpus.tokens(d, "train") for d in self.profile.base.domains])
-        counts = ngram.KneserNey(text, self.profile.evaluation.ngram, len(self.corpus.tokenizer))
-        rows = [dict(model=name, domain=domain, split="validation", accuracy=np.nan)
-                | ngram.evaluate(counts, blocks, self.corpus.token_bytes)
-                for domain, blocks in self._validation().items()]
-        tables.write(folder, rows, COLUMNS)
+    def _sweep(self, parents, above, folder):
+        a, b = (self.model(name).state_dict() for name in parents)
+        validation, rows = self.validation(0.5), {}
+        values = np.linspace(0, 1, self.lineage.merge.points).round(6)
 
-    def merge_sweep(self) -> pd.DataFrame:
-        """merge_sweep.csv: losses and accuracies of SLERP and lerp over t (0 = Lua, 1 = Stories)."""
-        parents = [self._model_artefact("lua"), self._model_artefact("stories")]
-        return tables.read(self._make("sweep", self._sweep, [self.profile.merge, self.profile.evaluation],
-                                      [self._corpus_artefact, *parents], (lm, merging)))
-
-    def _sweep(self, folder):
-        a, b = (self.model(name).state_dict() for name in CHILDREN)
-        validation, rules, rows = self._validation(0.5), dict(slerp=merging.slerp, lerp=merging.lerp), {}
-        values = np.linspace(0, 1, self.profile.merge.points).round(6)
+        def row(method, t, domain, blocks, model):
+            found = lm.evaluate(model, blocks)
+            return dict(method=method, t=t, domain=domain, loss_nats=found["loss_nats"], accuracy=found["accuracy"])
 
         def work(method, bar):
-            model, rows[method] = self.model("lua"), []
+            model, rows[method] = self.model(parents[0]), []
             for t in values:
-                model.load_state_dict(given.between(rules[method], a, b, float(t)))
+                model.load_state_dict(merging.between(RULES[method], a, b, float(t)))
                 for domain, blocks in validation.items():
-                    found = lm.evaluate(model, blocks)
-                    rows[method].append(dict(method=method, t=t, domain=domain, loss_nats=found["loss_nats"],
-                                             accuracy=found["accuracy"]))
+                    rows[method].append(row(method, t, domain, blocks, model))
                     bar.update(blocks.size)
 
         tokens = sum(blocks.size for blocks in validation.values())
-        parallel.side_by_side(work, rules, len(rules) * len(values) * tokens, "SLERP and lerp sweep")
-        tables.write(folder, rows["slerp"] + rows["lerp"], ["method", "t", "domain", "loss_nats", "accuracy"])
+        parallel.side_by_side(work, RULES, len(RULES) * len(values) * tokens, "SLERP and lerp sweep")
+        for name in above:
+            model = self.model(name)
+            rows["base"] = [row("base", np.nan, domain, blocks, model) for domain, blocks in validation.items()]
+        tables.write(folder, [one for part in rows.values() for one in part], SWEEP)
 
-    def picked(self) -> float:
-        """The t of the merge: where both domains keep the same share of their own parent's accuracy.
+    def merge_t(self, name: str) -> float:
+        """The t of a merge: as stated, or where both parents keep the same share of their accuracy on their own domains.
 
-        A given merge's is where SLERP comes nearest to it; it is 0.5 where given models' accuracies do not cross.
+        A given merge's is where SLERP comes nearest to it. Where the shares do not cross, it is 0.5.
         """
-        if "merged" in self.given:
-            inputs = [self._model_artefact(name) for name in ("lua", "stories", "merged")]
-            made = self._make("nearest", self._nearest, None, inputs, (lm, merging, given))
+        one = self.lineage.models[name]
+        if one.given:
+            inputs = [self.model_stage(other) for other in (*one.origins, name)]
+            made = self.stage(f"nearest-{name}", lambda folder: self._nearest(name, folder), None, inputs)
             return float(tables.read(made)["t"][0])
+        if one.t != "balanced":
+            return float(one.t)
         try:
-            return merging.balanced_t(self.merge_sweep())
+            return merging.balanced_t(self.merge_sweep(name), *(self.lineage.mix(parent)[0] for parent in one.merge))
         except ValueError:
-            if self.given:
-                return 0.5
-            raise
+            return 0.5
 
-    def _nearest(self, folder):
-        states = [self.model(name).state_dict() for name in ("lua", "stories", "merged")]
-        tables.write(folder, [dict(t=given.nearest_t(*states))], ["t"])
+    def _nearest(self, name, folder):
+        states = [self.model(other).state_dict() for other in (*self.lineage.models[name].origins, name)]
+        tables.write(folder, [dict(t=merging.nearest_t(*states))], ["t"])
 
-    def angles(self) -> pd.DataFrame:
-        """Angle in degrees between the two parents per tensor, and whether SLERP fell back to lerp on it."""
-        a, b = self.model("lua").state_dict(), self.model("stories").state_dict()
-        a, b = ({name: state[name] for name in given.differing(a, b)} for state in (a, b))
+    def angles(self, name: str = "") -> pd.DataFrame | None:
+        """Angle in degrees between the parents of a merge per tensor, and whether SLERP is a straight line there."""
+        name = name or next(iter(self.merges), "")
+        if not name:
+            return None
+        a, b = (self.model(parent).state_dict() for parent in self.lineage.models[name].origins)
+        a, b = ({key: state[key] for key in merging.differing(a, b)} for state in (a, b))
         line = set(merging.straight(a, b))
-        return pd.DataFrame([dict(tensor=name, degrees=round(angle, 3), lerp=name in line)
-                             for name, angle in merging.angles(a, b).items()])
-
-    def mix(self, name: str) -> tuple[tuple[str, ...], tuple[float, ...]]:
-        """Domains and weights of the text a model was trained on; the merge's is both children's."""
-        p = self.profile
-        if name == "merged":
-            return p.lua.domains + p.stories.domains, p.lua.weights + p.stories.weights
-        return getattr(p, name).domains, getattr(p, name).weights
+        return pd.DataFrame([dict(tensor=key, degrees=round(angle, 3), lerp=key in line)
+                             for key, angle in merging.angles(a, b).items()])

@@ -1,37 +1,38 @@
-"""Profiles: every number a run depends on, as frozen dataclasses read from `profiles/<name>.toml`.
+"""A lineage as typed settings: how each model is made, on which text, and every number a run depends on.
 
-    >>> load("smoke").model.d_mlp
-    128
-    >>> load("smoke", **{"sae.k": 4}).sae.k
-    4
+A model is made in exactly one way; its parents give the edges that are measured. `reading` makes these from TOML.
 """
 
-import dataclasses
-import tomllib
-import typing
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from pydantic import ConfigDict
 
 from unifeat.support.errors import UnifeatError
+from unifeat.support.theme import Look, Theme, theme
 
-FOLDER = Path(__file__).parent / "profiles"
-NAMES = ("smoke", "laptop", "paper")
-DOMAINS = ("english", "python", "stories", "lua")
-MODELS = ("base", "lua", "stories", "merged")
 SOURCES = ("embedded", "hub", "files")
 KINDS = ("relu", "topk", "batchtopk")
+WAYS = ("train", "finetune", "merge", "checkpoint", "given", "untrained", "quantized", "perturbed")
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class ProfileError(UnifeatError):
-    """A profile, or an override of one, that cannot be read."""
+class LineageError(UnifeatError):
+    """A lineage, or an override of one, that cannot be read."""
 
 
-@dataclass(frozen=True)
+def _table(kind):
+    """Decorator: a frozen dataclass that pydantic checks strictly."""
+    kind.__pydantic_config__ = STRICT
+    return dataclass(frozen=True)(kind)
+
+
+@_table
 class Corpora:
-    """Where text comes from and how it becomes tokens."""
+    """How text becomes tokens."""
 
-    source: str  # embedded | hub | files
-    folder: str  # files: one subfolder or file per domain; hub: a local folder in hub layout, "" = the hub itself
+    source: str  # embedded | hub | files: where the domains come from that do not say
+    folder: str  # files: what the domains' paths start from; hub: a local folder in hub layout, "" = the hub itself
     vocab: int  # BPE vocabulary, the special token included
     context: int  # tokens per block
     max_bytes: int  # text kept per domain, 0 = all of it
@@ -40,9 +41,32 @@ class Corpora:
     seed: int  # order of the training documents
 
 
-@dataclass(frozen=True)
+@_table
+class Hub:
+    """A data set on the hub."""
+
+    name: str
+    column: str
+    revision: str  # commit, or its first digits
+    keep: str = ""  # of a set that mixes both: python | prose
+
+
+@_table
+class Text:
+    """One domain: where its documents come from under each source."""
+
+    label: str = ""
+    color: str = ""
+    source: str = ""  # "" = corpora.source
+    path: str = ""  # files: a folder or file, from the lineage's own folder; "" = the domain's name in corpora.folder
+    embedded: str = ""  # the name of a set in embedded.toml
+    hub: Hub | None = None
+    language: str = ""  # python | lua: licence comments at the top of a file are left out
+
+
+@_table
 class Model:
-    """A Mistral-architecture language model."""
+    """Sizes of the models that are trained from scratch (Mistral architecture)."""
 
     layers: int
     d_model: int
@@ -54,12 +78,10 @@ class Model:
     seed: int  # initial weights
 
 
-@dataclass(frozen=True)
+@_table
 class Training:
     """One language-model training run: AdamW, linear warm-up, cosine decay."""
 
-    domains: tuple[str, ...]  # mixed by blocks, each domain in proportion to `weights`
-    weights: tuple[float, ...]
     tokens: int
     batch: int  # blocks per step
     lr: float
@@ -70,9 +92,80 @@ class Training:
     clip: float  # gradient norm
     evaluations: int  # validation passes along the run, the first before any step
     seed: int  # order of the blocks
+    text: tuple[str, ...] = ()  # domains, mixed by blocks in proportion to `weights`
+    weights: tuple[float, ...] = ()  # one per domain; () = equal
 
 
-@dataclass(frozen=True)
+@_table
+class Checkpoint:
+    """Where another model's training stood after `step` steps."""
+
+    of: str
+    step: int
+
+
+@_table
+class Untrained:
+    """Random weights, of the sizes of the models that are trained from scratch, or those of a given model."""
+
+    seed: int
+
+
+@_table
+class Perturbed:
+    """The parent moved at random: every tensor by as much as in the child `like`, or by a share of its own norm."""
+
+    like: str = ""
+    share: float = 0.0
+    seed: int = 0
+
+
+@_table
+class Member:
+    """One model of a lineage: made in one of the WAYS, and how it is named and drawn."""
+
+    label: str = ""  # "" = the name; in headings
+    short: str = ""  # "" = the label; in narrow places
+    phrase: str = ""  # "" = the short label; in sentences, as in "the base"
+    color: str = ""
+    text: tuple[str, ...] = ()  # domains of its SAEs, where nothing else says them; () = all
+    parent: str = ""
+    parents: tuple[str, ...] = ()  # of a given model that was made from two
+    train: Training | None = None
+    finetune: Training | None = None
+    merge: tuple[str, ...] = ()  # two parents; t = 0 is the first
+    method: str = "slerp"  # slerp | lerp
+    t: float | str = "balanced"  # a number, or balanced: both parents keep the same share of their accuracy
+    checkpoint: Checkpoint | None = None
+    given: str = ""  # a folder in Hugging Face layout (from the lineage's own folder), or a name on the hub
+    revision: str = ""  # of a hub name: its commit, or the first digits
+    untrained: Untrained | None = None
+    quantized: int = 0  # bits to which the parent's weights are rounded
+    perturbed: Perturbed | None = None
+
+    @property
+    def ways(self) -> list[str]:
+        """The WAYS that are stated; a valid member has one."""
+        return [way for way in WAYS if getattr(self, way)]
+
+    @property
+    def training(self) -> Training | None:
+        """How it is trained, if it is."""
+        return self.train or self.finetune
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Names of the models it comes from."""
+        return self.merge or self.parents or ((self.parent,) if self.parent else ())
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of all models without which it cannot be made."""
+        return (*self.origins, *([self.checkpoint.of] if self.checkpoint else []),
+                *([self.perturbed.like] if self.perturbed and self.perturbed.like else []))
+
+
+@_table
 class Evaluation:
     """Held-out text for losses and accuracies."""
 
@@ -80,16 +173,16 @@ class Evaluation:
     ngram: int  # order of the n-gram baseline
 
 
-@dataclass(frozen=True)
+@_table
 class Merge:
-    """The SLERP sweep."""
+    """The sweep along a merge."""
 
     points: int  # values of t in [0, 1], both ends included
 
 
-@dataclass(frozen=True)
+@_table
 class Sae:
-    """Sparse autoencoders on the MLP activations, all seeds of a model on one activation stream."""
+    """Sparse autoencoders of every model, all seeds of a model on one stream of activations."""
 
     hook: str  # TransformerLens's name of the hook point whose activations they read
     kind: str  # relu | topk | batchtopk
@@ -110,20 +203,20 @@ class Sae:
     dead_after: int  # tokens without firing after which a latent counts as dead
 
 
-@dataclass(frozen=True)
-class Probe:
-    """The common token set on which features of all models are compared."""
+@_table
+class Comparison:
+    """The common text on which features of all models are compared, and how."""
 
     tokens: int  # per domain
-    min_fires: int  # a feature is live if it fires on at least so many probe tokens
+    min_fires: int  # a feature is live if it fires on at least so many of these tokens
     tau: float  # threshold on Pearson's r at which a feature persists
     bootstrap: int  # resamples of documents
     seed: int
 
 
-@dataclass(frozen=True)
+@_table
 class Controls:
-    """The variants of notebook 09; every one trains SAEs on the base and on Lua."""
+    """The variants of notebook 09; every one trains SAEs on both ends of the first edge."""
 
     tokens: int  # activations each of their SAEs sees
     kinds: tuple[str, ...]
@@ -131,144 +224,92 @@ class Controls:
     lengths: tuple[float, ...]  # training lengths, as multiples of `tokens`
 
 
-@dataclass(frozen=True)
-class Profile:
-    """One run of the whole repository."""
+@_table
+class Lineage:
+    """One run of the whole repository: models, text, and the numbers that all of them share."""
 
     name: str
     corpora: Corpora
+    text: dict[str, Text]
     model: Model
-    base: Training
-    lua: Training
-    stories: Training
+    models: dict[str, Member]
     evaluation: Evaluation
     merge: Merge
     sae: Sae
-    probe: Probe
+    comparison: Comparison
     controls: Controls
+    compare: tuple[tuple[str, str], ...] = ()  # pairs to compare beside the edges
+    shipped: bool = field(default=False, compare=False)  # whether it came with the package, unchanged
 
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Models in the order of the file."""
+        return tuple(self.models)
 
-def choose(name: str, corpora: str = "", hook: str = "") -> Profile:
-    """Profile `name` on `corpora`: "" (the profile's own), a source, or a folder that holds the four domains.
+    @cached_property
+    def domains(self) -> tuple[str, ...]:
+        """Domains in the order of the file."""
+        return tuple(self.text)
 
-    hook: the hook point that the SAEs read, "" for the profile's own.
+    @cached_property
+    def edges(self) -> tuple[tuple[str, str], ...]:
+        """(parent, child) of every model, in the order of the children; a checkpoint is a parent of its model."""
+        return tuple((parent, child) for child in self.names for parent in self.parents(child))
 
-    Raises:
-        ProfileError: as in `load`, or `corpora` is neither a source nor a folder.
-    """
-    changes = {"sae.hook": hook} if hook else {}
-    if not corpora:
-        return load(name, **changes)
-    if corpora in SOURCES:
-        return load(name, **changes, **{"corpora.source": corpora})
-    folder = Path(corpora).expanduser().resolve()
-    if not folder.is_dir():
-        raise ProfileError(f"CORPORA={corpora} is neither a source nor a folder; give one of {', '.join(SOURCES)}, or "
-                           "the folder that holds your four domains.")
-    return load(name, **changes, **{"corpora.source": "files", "corpora.folder": str(folder)})
+    @cached_property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """The edges and the pairs of `compare`: all that persistence is measured on."""
+        return self.edges + tuple(pair for pair in self.compare if pair not in self.edges)
 
+    def parents(self, name: str) -> tuple[str, ...]:
+        """Models that `name` comes from."""
+        earlier = [other for other, one in self.models.items() if one.checkpoint and one.checkpoint.of == name]
+        earlier.sort(key=lambda other: self.models[other].checkpoint.step)
+        return (*self.models[name].origins, *earlier[-1:])
 
-def load(name: str, **overrides) -> Profile:
-    """Profile `name` (smoke, laptop or paper, or a path to a .toml file), with overrides by dotted key.
+    def children(self, name: str) -> tuple[str, ...]:
+        """Models that come from `name`."""
+        return tuple(child for parent, child in self.edges if parent == name)
 
-    Raises:
-        ProfileError: unknown profile, missing or unknown key, wrong type, or a value out of range.
-    """
-    path = Path(name) if str(name).endswith(".toml") else FOLDER / f"{name}.toml"
-    if not path.is_file():
-        raise ProfileError(f"Profile {str(name)!r} does not exist; choose one of {', '.join(NAMES)}, "
-                           "or give the path of a .toml file with the same keys.")
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of numbers and lists beyond all measure
-        raise ProfileError(f"Profile {path.name} is not valid TOML ({error}); correct that line.") from error
-    for key, value in overrides.items():
-        section, _, field = key.partition(".")
-        if not field or not isinstance(table.get(section), dict) or field not in table[section]:
-            raise ProfileError(f"Override {key!r} names no setting of profile {path.stem}; use section.key, "
-                               "as in sae.k.")
-        table[section][field] = value
-    profile = _read(Profile, {"name": path.stem, **table}, path.stem)
-    _check(profile)
-    return profile
+    @cached_property
+    def roots(self) -> tuple[str, ...]:
+        """Models without parents that are no null."""
+        found = [name for name in self.names if not self.parents(name)]
+        return tuple(name for name in found if not self.models[name].untrained) or tuple(found)
 
+    def mix(self, name: str) -> tuple[tuple[str, ...], tuple[float, ...]]:
+        """Domains and weights of the text that a model was trained on, which its SAEs read; a merge's is its parents'."""
+        one = self.models[name]
+        if one.training:
+            return one.training.text, one.training.weights
+        above = one.origins or ((one.checkpoint.of,) if one.checkpoint else ())
+        if one.text or one.given or not above:
+            text = one.text or self.domains
+            return text, (1.0,) * len(text)
+        total = {}
+        for parent in above:
+            for domain, weight in zip(*self.mix(parent), strict=True):
+                total[domain] = total.get(domain, 0.0) + weight
+        return tuple(total), tuple(total.values())
 
-def _read(kind, table, where: str):
-    """Dataclass `kind` from a TOML table, every key present, known and of its type."""
-    if not isinstance(table, dict):
-        raise ProfileError(f"{where} must be a table of settings, not {table!r}.")
-    fields = {field.name: field.type for field in dataclasses.fields(kind)}
-    if unknown := sorted(table.keys() - fields.keys()):
-        raise ProfileError(f"{where} has no setting {unknown[0]!r}; it knows {', '.join(fields)}.")
-    if missing := [name for name in fields if name not in table]:
-        raise ProfileError(f"{where} lacks the setting {missing[0]!r}; add it to the profile.")
-    return kind(**{name: _value(type_, table[name], f"{where}.{name}") for name, type_ in fields.items()})
+    @cached_property
+    def layers(self) -> tuple[tuple[str, ...], ...]:
+        """Models by the longest way from a root, so that those of one layer can be made side by side."""
+        depth = {}
 
+        def of(name):
+            one = self.models[name]
+            above = [other for other in one.needs if not one.checkpoint]  # a checkpoint is trained on its own
+            return depth.setdefault(name, 1 + max(map(of, above), default=-1))
 
-def _value(type_, value, where: str):
-    if dataclasses.is_dataclass(type_):
-        return _read(type_, value, where)
-    if typing.get_origin(type_) is tuple:
-        if not isinstance(value, list | tuple):
-            raise ProfileError(f"{where} must be a list, not {value!r}.")
-        return tuple(_value(typing.get_args(type_)[0], item, where) for item in value)
-    if type(value) in (int, float) and not abs(value) < 2**63:
-        raise ProfileError(f"{where} must be a finite number below 2**63, not {value!r}.")
-    if type_ is float and type(value) is int:
-        value = float(value)
-    if type(value) is not type_:
-        raise ProfileError(f"{where} must be of type {type_.__name__}, not {value!r}.")
-    return value
+        for name in self.names:
+            of(name)
+        return tuple(tuple(name for name in self.names if depth[name] == level)
+                     for level in range(1 + max(depth.values())))
 
-
-def _check(p: Profile) -> None:
-    """Ranges that the types do not say; the first violation is reported."""
-    rules = [
-        ("corpora.source", p.corpora.source in SOURCES, f"one of {', '.join(SOURCES)}"),
-        ("corpora.folder", p.corpora.source != "files" or p.corpora.folder,
-         "the folder that holds the four domains when the source is files"),
-        ("corpora.vocab", 257 <= p.corpora.vocab <= 2**31 - 1, "at least 257 (256 bytes and one special token)"),
-        ("corpora.context", p.corpora.context >= 2, "at least 2"),
-        ("corpora.max_bytes", p.corpora.max_bytes >= 0, "0 (all) or positive"),
-        ("corpora.validation_share", 0 < p.corpora.validation_share < 1, "between 0 and 1"),
-        ("corpora.tokenizer_bytes", p.corpora.tokenizer_bytes > 0, "positive"),
-        ("model.layers", p.model.layers >= 1, "at least 1"),
-        ("model.heads", p.model.heads > 0 and p.model.d_model % p.model.heads == 0, "a divisor of model.d_model"),
-        ("model.kv_heads", p.model.kv_heads > 0 and p.model.heads % p.model.kv_heads == 0,
-         "a divisor of model.heads"),
-        ("evaluation.tokens", p.evaluation.tokens > 0, "positive"),
-        ("evaluation.ngram", p.evaluation.ngram >= 2, "at least 2"),
-        ("merge.points", p.merge.points >= 2, "at least 2 (both ends)"),
-        ("sae.kind", p.sae.kind in KINDS, f"one of {', '.join(KINDS)}"),
-        ("sae.k", 0 < p.sae.k <= p.sae.width, "between 1 and sae.width"),
-        ("sae.k_first", p.sae.k_first >= p.sae.k, "at least sae.k"),
-        ("sae.k_anneal", 0 <= p.sae.k_anneal <= 1, "between 0 and 1"),
-        ("sae.seeds", len(set(p.sae.seeds)) == len(p.sae.seeds) >= 2,
-         "at least two different seeds, since the ceiling compares SAEs of one model"),
-        ("sae.tokens", p.sae.tokens >= p.sae.batch > 0, "at least one batch"),
-        ("sae.decay", 0 <= p.sae.decay <= 1, "between 0 and 1"),
-        ("probe.min_fires", p.probe.min_fires >= 2, "at least 2"),
-        ("probe.tokens", p.probe.tokens >= p.probe.min_fires,
-         "at least probe.min_fires, or no feature can be live"),
-        ("probe.tau", 0 < p.probe.tau <= 1, "in (0, 1]"),
-        ("controls.tokens", p.controls.tokens * min(p.controls.lengths, default=0) >= p.sae.batch,
-         "at least one batch (sae.batch) at the shortest of controls.lengths"),
-        ("controls.kinds", set(p.controls.kinds) <= set(KINDS), f"among {', '.join(KINDS)}"),
-        ("controls.expansions", min(p.controls.expansions, default=0) * p.model.d_mlp >= p.sae.k,
-         "wide enough for sae.k active latents"),
-        ("probe.bootstrap", p.probe.bootstrap >= 1, "at least 1"),
-    ]
-    for stage in ("base", "lua", "stories"):
-        t = getattr(p, stage)
-        rules += [
-            (f"{stage}.domains", t.domains and set(t.domains) <= set(DOMAINS), f"among {', '.join(DOMAINS)}"),
-            (f"{stage}.weights", len(t.weights) == len(t.domains) and min(t.weights, default=0) > 0,
-             "one positive weight per domain"),
-            (f"{stage}.tokens", t.tokens >= t.batch * p.corpora.context > 0, "at least one batch"),
-            (f"{stage}.lr", t.lr > 0, "positive"),
-            (f"{stage}.evaluations", t.evaluations >= 2, "at least 2 (before and after)"),
-        ]
-    for key, fine, want in rules:
-        if not fine:
-            section, field = key.split(".")
-            raise ProfileError(f"{p.name}.{key} must be {want}, not {getattr(getattr(p, section), field)!r}.")
+    @cached_property
+    def theme(self) -> Theme:
+        """Labels and colors of models and domains."""
+        return theme({name: Look(one.label, one.short, one.phrase, one.color) for name, one in self.models.items()},
+                     {name: Look(one.label, "", "", one.color) for name, one in self.text.items()},
+                     self.edges, {name: self.mix(name)[0] for name in self.names})

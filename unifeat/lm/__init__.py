@@ -6,10 +6,10 @@ Start with `load(folder)` (any causal model in Hugging Face layout) or `build(se
 """
 
 from unifeat.lm.device import autocast, compute_dtype, device, tiles
-from unifeat.lm.evaluate import evaluate, sample
-from unifeat.lm.hooks import HOOK, HOOKS, ModelError, activations, bridge, hooked, layers, site
+from unifeat.lm.evaluate import CHUNK, evaluate, sample
+from unifeat.lm.hooks import HOOK, HOOKS, ModelError, activations, bridge, hook_module, hooked, layers
 from unifeat.lm.model import attention, build, describe, load, save, weights_hash
 
-__all__ = ["HOOK", "HOOKS", "ModelError", "activations", "attention", "autocast", "bridge", "build", "compute_dtype",
-           "describe", "device", "evaluate", "hooked", "layers", "load", "sample", "save", "site", "tiles",
+__all__ = ["CHUNK", "HOOK", "HOOKS", "ModelError", "activations", "attention", "autocast", "bridge", "build", "compute_dtype",
+           "describe", "device", "evaluate", "hook_module", "hooked", "layers", "load", "sample", "save", "tiles",
            "weights_hash"]

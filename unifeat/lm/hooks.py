@@ -39,7 +39,7 @@ def layers(model) -> torch.nn.ModuleList:
                      "Llama, GPT-2 or GPT-NeoX, with at least one layer.")
 
 
-def site(model, hook: str = HOOK) -> torch.nn.Module:
+def hook_module(model, hook: str = HOOK) -> torch.nn.Module:
     """The module at a hook point, named as in TransformerLens (see HOOKS): the activation is its output.
 
     For blocks.{i}.mlp.hook_post it is the MLP's last projection, and the activation is its *input*.
@@ -72,7 +72,7 @@ def hooked(model, change, hook: str = HOOK):
         new = x if new is None else new.to(x.dtype)
         return new if rest is None else (new, *rest)
 
-    module = site(model, hook)
+    module = hook_module(model, hook)
     handle = (module.register_forward_pre_hook(before) if hook.endswith(".mlp.hook_post") else
               module.register_forward_hook(after))
     try:

@@ -14,7 +14,7 @@ def residual(model, directions: torch.Tensor, hook: str = lm.HOOK) -> torch.Tens
     """What directions (n, d) at `hook` write into the residual stream, (n, d_model)."""
     if not hook.endswith(".mlp.hook_post"):
         return directions
-    projection = lm.site(model, hook)  # GPT-2's keep their weights the other way round (Conv1D)
+    projection = lm.hook_module(model, hook)  # GPT-2's keep their weights the other way round (Conv1D)
     return directions @ (projection.weight.T if isinstance(projection, torch.nn.Linear) else projection.weight)
 
 

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import torch
 
-from unifeat.lineage.settings import Model
 from unifeat.lm import attention as causal
-from unifeat.lm.hooks import ModelError, site
+from unifeat.lm.hooks import ModelError, hook_module
 from unifeat.support import import_lock
 from unifeat.support.errors import reason
 
 
-def build(config: Model, vocab: int, context: int):
+def build(config, vocab: int, context: int):
     """A randomly initialised MistralForCausalLM; the same seed gives the same weights."""
     with import_lock.LOCK, torch.random.fork_rng():
         from transformers import MistralConfig, MistralForCausalLM
@@ -66,7 +65,7 @@ def load(folder: str | Path):
     for name, value in model.state_dict().items():
         if not torch.isfinite(value).all():
             raise ModelError(f"The model in {folder} has values in {name} that are not finite; train or save it again.")
-    site(model)
+    hook_module(model)
     return model.eval()
 
 
@@ -91,7 +90,7 @@ def describe(model) -> dict:
     """Sizes of a model, for figures and tables."""
     config = model.config
     return dict(parameters=sum(p.numel() for p in model.parameters()), layers=config.num_hidden_layers,
-                d_model=config.hidden_size, d_mlp=sum(site(model).weight.shape) - config.hidden_size,
+                d_model=config.hidden_size, d_mlp=sum(hook_module(model).weight.shape) - config.hidden_size,
                 heads=config.num_attention_heads,
                 kv_heads=getattr(config, "num_key_value_heads", config.num_attention_heads), vocab=config.vocab_size,
                 context=config.max_position_embeddings)

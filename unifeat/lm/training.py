@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from unifeat import lm
-from unifeat.lineage.settings import Training
 from unifeat.support.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
 from unifeat.support.parallel import Bar
 
@@ -55,7 +54,7 @@ def loss_of(model, tokens: torch.Tensor) -> torch.Tensor:
     return _LinearCrossEntropy.apply(rows, head.weight, targets, lm.compute_dtype()) / len(targets)
 
 
-def schedule(step: int, steps: int, config: Training) -> float:
+def schedule(step: int, steps: int, config) -> float:
     """Learning rate at `step` of `steps`: linear warm-up, then a cosine down to final_lr * lr.
 
     >>> from unifeat import profiles
@@ -95,20 +94,21 @@ def batches(blocks: list[np.ndarray], order: np.ndarray, batch: int, start: int 
         yield torch.from_numpy(np.stack(rows).astype(np.int64)).to(lm.device())
 
 
-def train(model, blocks: dict[str, np.ndarray], config: Training, validation: dict[str, np.ndarray],
-          name: str = "model", folder: Path | None = None, bar: Bar | None = None) -> list[dict]:
+def train(model, blocks: dict[str, np.ndarray], config, validation: dict[str, np.ndarray],
+          name: str = "model", folder: Path | None = None, bar: Bar | None = None, until: int | None = None) -> list[dict]:
     """Train `model` in place on `blocks` {domain: (n, context)}; returns the log, one row per measured loss.
 
     Rows: model, step, tokens, split ("train": mean since the last row, "validation"), domain, loss (nats). With
     `folder` the state is saved there now and then, and a later call goes on from it. `bar`: a progress bar to advance
-    by the tokens seen, instead of its own.
+    by the tokens seen, instead of its own. `until`: stop after so many steps of the same run, None = at its end.
     """
     if bar is None:
         with Bar(total=config.tokens, desc=f"train {name}", unit="tok", unit_scale=True, mininterval=1) as bar:
-            return train(model, blocks, config, validation, name, folder, bar)
-    domains, parts = list(config.domains), [blocks[d] for d in config.domains]
+            return train(model, blocks, config, validation, name, folder, bar, until)
+    domains, parts = list(config.text), [blocks[d] for d in config.text]
     size = config.batch * parts[0].shape[1]
     steps = config.tokens // size
+    last = steps if until is None else min(until, steps)
     order = mixture([len(part) for part in parts], config.weights, steps * config.batch, config.seed)
     model.to(lm.device())
     optimizer = _optimizer(model, config)
@@ -124,10 +124,12 @@ def train(model, blocks: dict[str, np.ndarray], config: Training, validation: di
 
     bar.skip(start * size)
     for step, tokens in enumerate(batches(parts, order, config.batch, start), start):
+        if step >= last:
+            break
         if step in marks:
             measure(step)
         running.append(_step(model, optimizer, tokens, schedule(step, steps, config), config.clip))
-        if (step + 1) % every == 0 or step + 1 == steps:
+        if (step + 1) % every == 0 or step + 1 == last:
             mean = torch.stack(running).mean().item()
             running.clear()
             log.append(dict(model=name, step=step + 1, tokens=(step + 1) * size, split="train",
@@ -136,13 +138,13 @@ def train(model, blocks: dict[str, np.ndarray], config: Training, validation: di
         bar.update(size)
         if saved.due():
             _save(saved, model, optimizer, step + 1, log, running)
-    bar.update(config.tokens - steps * size)  # what is less than a step
-    measure(steps)
+    bar.update(config.tokens - last * size)  # what is less than a step, or after the last
+    measure(last)
     model.cpu().eval()
     return log
 
 
-def _optimizer(model, config: Training) -> torch.optim.AdamW:
+def _optimizer(model, config) -> torch.optim.AdamW:
     """AdamW; norm vectors are not decayed."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]

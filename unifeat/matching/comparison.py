@@ -6,7 +6,8 @@ import numpy as np
 from scipy import sparse
 
 from unifeat.matching import bootstrap
-from unifeat.matching.match import correlate, match, permute, persistence
+from unifeat.matching.correlation import correlate
+from unifeat.matching.match import match, permute, persistence
 
 
 def compare(a, b, documents: np.ndarray, strata: np.ndarray, resamples: int, seed: int, with_null: bool = True,

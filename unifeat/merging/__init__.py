@@ -4,6 +4,7 @@ Start with `slerp(a, b, t)` on two state dicts: t = 0 is a, t = 1 is b; `lerp` i
 chooses t by a rule, `angles` says how far apart two models are, `mergekit` reads and applies mergekit's recipes.
 """
 
-from unifeat.merging.slerp import angles, balanced_t, lerp, slerp, straight
+from unifeat.merging.choice import balanced_t, nearest_t
+from unifeat.merging.slerp import angles, between, differing, lerp, slerp, straight
 
-__all__ = ["angles", "balanced_t", "lerp", "slerp", "straight"]
+__all__ = ["angles", "balanced_t", "between", "differing", "lerp", "nearest_t", "slerp", "straight"]

@@ -49,25 +49,15 @@ def straight(a: dict, b: dict) -> list[str]:
     return [name for name in a if abs(_cosine(a[name], b[name])) > PARALLEL]
 
 
-def balanced_t(sweep) -> float:
-    """The t at which both children's domains keep the same share of their own parent's accuracy.
+def between(rule, a: dict, b: dict, t: float) -> dict:
+    """`rule` (slerp or lerp) on two state dicts; what is equal in both stays as it is, be it zero."""
+    moved = differing(a, b)
+    return a | rule({name: a[name] for name in moved}, {name: b[name] for name in moved}, t)
 
-    sweep: frame with columns method, t, domain, accuracy (rows of method slerp for lua and stories are read). Share
-    of Lua accuracy falls from 1 at t = 0, share of Stories accuracy rises to 1 at t = 1; their first crossing is
-    interpolated linearly between the grid's points and rounded to 3 digits.
 
-    Raises:
-        ValueError: the shares do not cross.
-    """
-    rows = sweep[sweep["method"] == "slerp"].pivot(index="t", columns="domain", values="accuracy").sort_index()
-    t, gap = rows.index.to_numpy(), (rows["lua"] / rows["lua"].iloc[0]
-                                     - rows["stories"] / rows["stories"].iloc[-1]).to_numpy()
-    after = int((gap <= 0).argmax())
-    if after == 0:
-        raise ValueError("The two parents' accuracies do not cross along the sweep, so no t balances them; one "
-                         "parent is better on both domains.")
-    step = gap[after - 1] / (gap[after - 1] - gap[after])
-    return round(float(t[after - 1] + step * (t[after] - t[after - 1])), 3)
+def differing(a: dict, b: dict) -> list[str]:
+    """Names of the tensors that differ between two state dicts."""
+    return [name for name in a if not torch.equal(a[name], b[name])]
 
 
 def _merge(a, b, t, rule):

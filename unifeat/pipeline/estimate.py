@@ -11,7 +11,7 @@ import torch
 from scipy import sparse
 
 from unifeat import lm, matching
-from unifeat.lineage.settings import DOMAINS, MODELS, Profile
+from unifeat.lineage.settings import Lineage
 from unifeat.lm import training
 from unifeat.sae import training as sae_training
 from unifeat.studies.persistence import HELD, workers
@@ -21,7 +21,7 @@ NOTEBOOKS = 80  # seconds that all notebooks take from a full store: kernels, fi
 BASE_MEMORY = 1.2e9  # bytes of a kernel with torch, transformers and text
 
 
-def estimate(p: Profile) -> dict:
+def estimate(p: Lineage) -> dict:
     """seconds (per part: models, SAEs, matching, rest), memory and disk (bytes) of a run of `p` that trains everything.
 
     Meant to be within a factor of two. Disk is the store's; downloads and the environment come on top.
@@ -29,18 +29,19 @@ def estimate(p: Profile) -> dict:
     model, d = lm.build(p.model, p.corpora.vocab, p.corpora.context).to(lm.device()), p.model.d_mlp
     size, seeds = sum(value.numel() for value in model.parameters()), len(p.sae.seeds)
     forward = 1 / _seconds(lambda: lm.activations(model, _blocks(p, 16)), 3) * 16 * p.corpora.context  # tokens per s
-    saes, trainers = len(MODELS) * seeds, 1 if torch.cuda.is_available() else min(len(MODELS), torch.get_num_threads())
-    pairs = 5 * seeds**2 + len(MODELS) * seeds * (seeds - 1) // 2
+    count, trained = len(p.names), {name: one.training for name, one in p.models.items() if one.training}
+    saes, trainers = count * seeds, 1 if torch.cuda.is_available() else min(count, torch.get_num_threads())
+    pairs = len(p.pairs) * seeds**2 + count * seeds * (seeds - 1) // 2
     seconds = dict(
-        models=sum(getattr(p, name).tokens for name in ("base", "lua", "stories")) / _language_model(model, p),
-        SAEs=p.sae.tokens * (saes + 1) * _sae(p, d, trainers) + 1.1 * p.sae.tokens * (len(MODELS) + 1) / forward,
+        models=sum(one.tokens for one in trained.values()) / _language_model(model, p) if trained else 0.0,
+        SAEs=p.sae.tokens * (saes + 1) * _sae(p, d, trainers) + 1.1 * p.sae.tokens * (count + 1) / forward,
         matching=pairs * _comparison(p) / workers(p.sae.width),
         rest=NOTEBOOKS + 3 * p.evaluation.tokens * (4 * p.merge.points + 90) / forward)
-    tokens = p.probe.tokens * len(DOMAINS)
+    tokens = p.comparison.tokens * len(p.domains)
     weights = 8 * p.sae.width * d
     memory = BASE_MEMORY + max(18 * size, trainers * (4 * p.sae.buffer * d + 5 * seeds * weights),
                                HELD * workers(p.sae.width) * 8 * p.sae.width**2)
-    disk = len(MODELS) * 4 * size + (saes + 1) * weights + (saes + 1) * tokens * p.sae.k * 8 + 2e7
+    disk = count * 4 * size + (saes + 1) * weights + (saes + 1) * tokens * p.sae.k * 8 + 2e7
     return dict(seconds=seconds, memory=memory, disk=disk)
 
 
@@ -68,14 +69,15 @@ def _seconds(run: Callable, repeats: int) -> float:
     return min(taken)
 
 
-def _blocks(p: Profile, count: int) -> torch.Tensor:
+def _blocks(p: Lineage, count: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.randint(1, p.corpora.vocab, (count, p.corpora.context), generator=generator).to(lm.device())
 
 
-def _language_model(model, p: Profile) -> float:
+def _language_model(model, p: Lineage) -> float:
     """Tokens per second of training."""
-    config = dataclasses.replace(p.base, domains=("text",), weights=(1.0,), evaluations=2)
+    one = next(one.training for one in p.models.values() if one.training)
+    config = dataclasses.replace(one, text=("text",), weights=(1.0,), evaluations=2)
     blocks, step = {"text": _blocks(p, 4 * config.batch).cpu().numpy()}, config.batch * p.corpora.context
 
     def steps(count):
@@ -88,7 +90,7 @@ def _language_model(model, p: Profile) -> float:
         return 3 * step / max(1e-9, steps(4) - steps(1))
 
 
-def _sae(p: Profile, d: int, trainers: int) -> float:
+def _sae(p: Lineage, d: int, trainers: int) -> float:
     """Seconds per activation and SAE, several models at once where that is how they are trained."""
     x = torch.randn(p.sae.batch, d, device=lm.device(), generator=torch.Generator(lm.device()).manual_seed(0))
     active = p.sae.k + (p.sae.k_first - p.sae.k) * p.sae.k_anneal / 2  # latents, as a mean over all steps
@@ -98,7 +100,7 @@ def _sae(p: Profile, d: int, trainers: int) -> float:
         return _seconds(lambda: trainer.update(x), 4) / p.sae.batch / trainers
 
 
-def _comparison(p: Profile) -> float:
+def _comparison(p: Lineage) -> float:
     """Seconds of one comparison with its null on one core: correlations and one-to-one pairs are two thirds of it."""
     rng, taken, size = np.random.default_rng(0), [], min(1024, p.sae.width)
     with parallel.limited(1):
@@ -110,4 +112,4 @@ def _comparison(p: Profile) -> float:
             taken.append(_seconds(lambda a=a, b=b: matching.correlate(a, b), 2))
         r = matching.correlate(a[:, :size], b[:, :size])
         paired = _seconds(lambda: matching.match(r), 2) * (p.sae.width / size)**2.6  # the power as measured
-    return 3 * (paired + taken[0] + max(0.0, taken[1] - taken[0]) * p.probe.tokens * len(DOMAINS) / 32_768)
+    return 3 * (paired + taken[0] + max(0.0, taken[1] - taken[0]) * p.comparison.tokens * len(p.domains) / 32_768)

@@ -7,7 +7,6 @@ import pandas as pd
 
 from unifeat import lm
 from unifeat.lineage.run import Run
-from unifeat.lineage.settings import DOMAINS
 from unifeat.sae import formats
 from unifeat.support import store
 from unifeat.support.errors import UnifeatError, reason
@@ -18,12 +17,10 @@ WRITERS = {"saelens": formats.save_saelens, "dictionary_learning": formats.save_
 class Finished(Run):
     """A run that only reads: what is not in the store is an error, not a computation."""
 
-    def _make(self, stage, build, *inputs, **modules):
-        def refuse(folder):
-            raise UnifeatError(f"The store {self.root} has no {stage} of profile {self.profile.name} made by this "
-                               "code; run `make figures` with that PROFILE and CORPORA first.")
-
-        return super()._make(stage, refuse, *inputs, **modules)
+    def compute(self, name, build, folder):
+        """Refuse."""
+        raise UnifeatError(f"The store {self.root} has no {name} of lineage {self.lineage.name} made by this code; run "
+                           "`make figures` with that LINEAGE and CORPORA first.")
 
 
 def export(run: Run, name: str, folder: Path, layout: str, base_models=()) -> None:
@@ -32,13 +29,16 @@ def export(run: Run, name: str, folder: Path, layout: str, base_models=()) -> No
     SAEs stand in one subfolder per seed; `base_models` are hub names that the card is to link to.
 
     Raises:
-        UnifeatError: `folder` is in use, the run has not been finished, or the model was given to it.
+        UnifeatError: no such model, `folder` is in use, the run has not been finished, or the model was given to it.
     """
+    if name not in run.lineage.names:
+        raise UnifeatError(f"The lineage {run.lineage.name} has no model {name!r}; choose one of "
+                           f"{', '.join(run.lineage.names)}.")
     if name in run.given and layout == "huggingface":
         raise UnifeatError(f"The {name} model was given to this run: it is in {run.given[name]} already.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UnifeatError(f"{folder} is not empty; name a new folder, so that nothing of yours is overwritten.")
-    run = Finished(run.profile, run.root, run.figures, given=run.given)
+    run = Finished(run.lineage, run.root, run.figures, given=run.given)
     source, model = run.model_folder(name), run.model(name)
     texts = pd.DataFrame([row for row in run.corpus.rows if row["domain"] in _seen(run, name)])
     if layout == "huggingface":
@@ -79,28 +79,38 @@ def push(folder: Path, repo_id: str, public: bool = False, api=None) -> str:
 
 def _seen(run: Run, name: str) -> list[str]:
     """Domains whose text a model has seen, its parents' included."""
-    seen = {*run.mix("base")[0], *run.mix(name)[0]}
-    return [domain for domain in DOMAINS if domain in seen]
+    p, seen, todo = run.lineage, set(), [name]
+    while todo:
+        one = todo.pop()
+        seen |= set(p.mix(one)[0])
+        todo += p.parents(one)
+    return [domain for domain in p.domains if domain in seen]
 
 
 def _about_model(run: Run, name: str, model) -> str:
-    made = {"base": "trained from random weights", "merged": "the SLERP merge of the run's models lua (t = 0) and "
-            "stories (t = 1), tensor by tensor"}.get(name, "fine-tuned from the run's base model")
-    if name == "merged":
-        made += f", at t = {run.picked()}"
+    one = run.lineage.models[name]
+    if one.merge:
+        a, b = one.merge
+        made = (f"the {one.method.upper()} merge of the run's models {a} (t = 0) and {b} (t = 1), tensor by tensor, at "
+                f"t = {run.merge_t(name)}")
+    else:
+        made = {"train": "trained from random weights", "finetune": f"fine-tuned from the run's model {one.parent}",
+                "checkpoint": "a checkpoint of the run's model " + (one.checkpoint.of if one.checkpoint else ""),
+                "untrained": "random weights", "quantized": f"the run's model {one.parent} in {one.quantized} bits",
+                "perturbed": f"the run's model {one.parent} moved at random"}[one.ways[0]]
     facts = lm.describe(model)
     return (f"A {type(model).__name__} with {facts['layers']} layer{'s' * (facts['layers'] > 1)} and "
             f"{facts['parameters']:,} parameters, vocabulary {facts['vocab']:,}, context {facts['context']}: "
-            f"{made}. Profile {run.profile.name}, weights {lm.weights_hash(model)}.")
+            f"{made}. Lineage {run.lineage.name}, weights {lm.weights_hash(model)}.")
 
 
 def _about_saes(run: Run, name: str, one) -> str:
     width, d = one.w_enc.shape
-    domains = " + ".join(dict.fromkeys(run.mix(name)[0]))
+    domains = " + ".join(dict.fromkeys(run.lineage.mix(name)[0]))
     given = " The model was given: the text below is what its SAEs have seen." if name in run.given else ""
     active = "latents active where positive" if one.kind == "relu" else f"k = {one.k}"
     return (f"Sparse autoencoders of the activations at `{one.hook}` ({lm.HOOKS[one.hook.split('.', 2)[2]]}) of the "
             f"language model `{name}`, weights {one.lm_hash}, trained on its activations over {domains}; one folder "
             f"per seed. Kind {one.kind}, {active}, {d} -> {width} latents, decoder rows of unit norm. The scale of "
             f"the activations is folded in: give them as they come; latents are unifeat's divided by {one.scale:.6g}. "
-            f"Profile {run.profile.name}.{given}")
+            f"Lineage {run.lineage.name}.{given}")

@@ -5,12 +5,12 @@ import os
 import subprocess
 from pathlib import Path
 
-from unifeat.lineage.settings import Profile
+from unifeat.lineage.settings import Lineage
 from unifeat.support import paths, store
 from unifeat.text import sources
 
 CODE = ("unifeat", "requirements.lock")
-SETTINGS = ("EXPLAINER", "OPENAI_BASE_URL", "UNIFEAT_LLM_")  # read by the stages, beside profile and corpora
+SETTINGS = ("EXPLAINER", "OPENAI_BASE_URL", "UNIFEAT_LLM_")  # read by the stages, beside lineage and corpora
 
 
 def commit() -> str:
@@ -32,14 +32,14 @@ def code() -> str:
                          for path in [*files, paths.ROOT / "requirements.lock"] if path.is_file()])
 
 
-def state(profile: Profile, parameters: dict) -> str:
-    """Hash of all that a run's notebooks depend on beside their own cells: profile, text, code, pins, settings.
+def state(lineage: Lineage, parameters: dict) -> str:
+    """Hash of all that a run's notebooks depend on beside their own cells: lineage, text, code, pins, settings.
 
     Raises:
         CorpusError: a folder of the user's own text is missing.
     """
     settings = {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)}
-    return store.digest(profile, parameters, sources.fingerprint(profile.corpora), code(), commit(), settings,
+    return store.digest(lineage, parameters, sources.fingerprint(lineage.text, lineage.corpora), code(), commit(), settings,
                         str(paths.store()))
 
 

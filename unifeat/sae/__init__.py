@@ -7,6 +7,6 @@ well it describes a model. `train.train` trains several seeds on one stream of a
 
 from unifeat.sae.metrics import evaluate
 from unifeat.sae.model import KINDS, ROWS, Sae, SaeError, act, load, save
-from unifeat.sae.topk import largest
+from unifeat.sae.topk import topk
 
-__all__ = ["KINDS", "ROWS", "Sae", "SaeError", "act", "evaluate", "largest", "load", "save"]
+__all__ = ["KINDS", "ROWS", "Sae", "SaeError", "act", "evaluate", "topk", "load", "save"]

@@ -1,15 +1,16 @@
-"""Features of a probe: which latents fire where, as sparse matrices, and where they fire most."""
+"""Features over a text: which latents fire where, as sparse matrices, and where they fire most."""
 
 import numpy as np
 import torch
 from scipy import sparse
 
 from unifeat import lm
-from unifeat.sae.model import ROWS, Sae, largest
+from unifeat.sae.model import ROWS, Sae
+from unifeat.sae.topk import topk
 
 
 @torch.inference_mode()
-def probe_activations(model, blocks: np.ndarray, hook: str = lm.HOOK, batch: int = 32) -> torch.Tensor:
+def text_activations(model, blocks: np.ndarray, hook: str = lm.HOOK, batch: int = 32) -> torch.Tensor:
     """Activations (tokens, d) of `model` at `hook` on `blocks` (n, context); special tokens (id 0) are left out."""
     tokens = torch.from_numpy(np.asarray(blocks).astype(np.int64))
     model.to(lm.device())
@@ -24,7 +25,7 @@ def encode(sae: Sae, x: torch.Tensor) -> sparse.csr_matrix:
 
 def _fired(sae: Sae, x: torch.Tensor) -> sparse.csr_matrix:
     if sae.kind == "topk":  # to look for them among all latents would take longer than all the rest
-        values, at = (part.cpu() for part in largest(sae.before(x), sae.k))
+        values, at = (part.cpu() for part in topk(sae.pre_activations(x), sae.k))
         starts = np.arange(0, at.numel() + 1, sae.k, dtype=np.int32)
         f = sparse.csr_matrix((torch.relu(values).float().numpy().ravel(), at.numpy().astype(np.int32).ravel(), starts),
                               shape=(len(x), sae.width))

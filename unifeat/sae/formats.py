@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 
-from unifeat.lm.model import HOOK
+from unifeat.lm import HOOK
 from unifeat.sae.model import Sae, SaeError
 from unifeat.support import store
 

@@ -5,7 +5,8 @@ import torch
 from scipy import sparse
 
 from unifeat import lm
-from unifeat.sae.model import ROWS, Sae, act, largest
+from unifeat.sae.model import ROWS, Sae, act
+from unifeat.sae.topk import topk
 from unifeat.support.parallel import spread
 
 WIDE = {True: 100, False: 12}  # by lm.tiles: latents per active one from which sums over the active ones are faster
@@ -85,7 +86,7 @@ def _dense(sae: Sae, z, target, centred, w_dec, batch, k, l1):
 
 def _sparse(sae: Sae, z, target, batch, k):
     """The same for TopK, in float32 and over the active latents alone; latents (rows, k)."""
-    values, at = largest(z, k)
+    values, at = topk(z, k)
     f = torch.relu(values).float()
     rest = torch.nn.functional.embedding_bag(at, sae.w_dec, per_sample_weights=f, mode="sum") - target
     g = rest * (2 / batch)

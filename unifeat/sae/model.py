@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from unifeat import lm
-from unifeat.sae.topk import largest
+from unifeat.sae.topk import topk
 from unifeat.support.errors import UnifeatError
 
 TENSORS = ("w_enc", "b_enc", "w_dec", "b_dec")
@@ -72,9 +72,9 @@ class Sae:
 
     def latents(self, x: torch.Tensor) -> torch.Tensor:
         """Latents of at most a few thousand activations, in the dtype of computation."""
-        return act(self.before(x), self.kind, self.k, self.threshold)
+        return act(self.pre_activations(x), self.kind, self.k, self.threshold)
 
-    def before(self, x: torch.Tensor) -> torch.Tensor:
+    def pre_activations(self, x: torch.Tensor) -> torch.Tensor:
         """Pre-activations z (tokens, width) of at most a few thousand activations, in the dtype of computation."""
         dtype = lm.compute_dtype()
         centred = (x.float() * self.scale - self.b_dec).to(dtype)
@@ -92,7 +92,7 @@ def act(z: torch.Tensor, kind: str, k: int, threshold: float) -> torch.Tensor:
     [[3.0, 0.0, 2.0, 0.0]]
     """
     if kind == "topk":
-        values, at = largest(z, k)
+        values, at = topk(z, k)
         rows = torch.arange(0, z.numel(), z.shape[1], device=z.device)
         return torch.zeros_like(z).put_(at + rows[:, None], torch.relu(values))  # scatter_ would copy z first
     return torch.relu(z) if kind == "relu" else torch.relu(z).masked_fill_(z < threshold, 0)

@@ -5,7 +5,7 @@ import torch
 from unifeat import lm
 
 
-def largest(z: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+def topk(z: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The k largest of each row of z (tokens, width) and their columns, in no order; of z < 0 only that it is not > 0.
 
     On a CPU torch.topk is slow on wide rows. In bfloat16 with matrix tiles, value and column make one integer, and

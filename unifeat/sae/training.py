@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from unifeat import lm
-from unifeat.lineage import settings
 from unifeat.lm import training
 from unifeat.sae.gradients import gradients
 from unifeat.sae.model import TENSORS, Sae
@@ -16,7 +15,7 @@ from unifeat.support.checkpoint import Checkpoint, optimizer_tensors, restore_op
 from unifeat.support.parallel import Bar
 
 
-def init(config: settings.Sae, d: int, seed: int, scale: float, center: torch.Tensor, lm_hash: str = "") -> Sae:
+def init(config, d: int, seed: int, scale: float, center: torch.Tensor, lm_hash: str = "") -> Sae:
     """A new SAE: random unit decoder rows, encoder = decoder, b_dec = `center` (scaled units)."""
     generator = torch.Generator().manual_seed(seed)
     w = torch.randn(config.width, d, generator=generator)
@@ -38,13 +37,13 @@ def geometric_median(x: torch.Tensor, steps: int = 50) -> torch.Tensor:
     return point
 
 
-def rate(step: int, steps: int, config: settings.Sae) -> float:
+def rate(step: int, steps: int, config) -> float:
     """Learning rate: linear warm-up, constant, then linear to zero over the last `decay` of the steps."""
     down = max(1, round(config.decay * steps))
     return config.lr * min(1.0, (step + 1) / max(1, config.warmup), (steps - step) / down)
 
 
-def active(step: int, steps: int, config: settings.Sae) -> int:
+def active(step: int, steps: int, config) -> int:
     """Active latents at `step`: from k_first down to k over the first `k_anneal` of the steps, in a line.
 
     Dense first steps give every latent a gradient, and SAEs of different seeds end nearer to each other (k annealing,
@@ -66,7 +65,7 @@ def l0(f: torch.Tensor) -> float:
 class Trainer:
     """Trains one SAE: Adam on its `gradients`, decoder rows kept at unit norm."""
 
-    def __init__(self, sae: Sae, config: settings.Sae):
+    def __init__(self, sae: Sae, config):
         self.sae, self.config, self.l1, self.step = sae, config, config.l1, 0
         self.steps = config.tokens // config.batch
         self.optimizer = torch.optim.Adam(sae.parameters(), lr=config.lr, betas=(0.9, config.beta2), fused=True)
@@ -115,7 +114,7 @@ class Trainer:
         return sae
 
 
-def stream(model, blocks: list[np.ndarray], weights, config: settings.Sae, seed: int = 0, start: int = 0,
+def stream(model, blocks: list[np.ndarray], weights, config, seed: int = 0, start: int = 0,
            ) -> Iterator[torch.Tensor]:
     """Buffers (tokens, d) of activations of `model` at config.hook over its own data mix, special tokens left out.
 
@@ -135,7 +134,7 @@ def stream(model, blocks: list[np.ndarray], weights, config: settings.Sae, seed:
         yield torch.cat(parts)
 
 
-def train(model, blocks: list[np.ndarray], weights, config: settings.Sae, name: str = "model",
+def train(model, blocks: list[np.ndarray], weights, config, name: str = "model",
           folder: Path | None = None, bar: Bar | None = None) -> tuple[list[Sae], list[dict]]:
     """Train one SAE per seed of `config` on one stream of activations of `model`.
 

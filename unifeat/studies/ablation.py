@@ -1,16 +1,13 @@
 """Matched features taken out of their models: do the same predictions move?"""
 
-import sys
 
 import numpy as np
 import pandas as pd
 import torch
 
-from unifeat import lm, matching, sae
+from unifeat import lm
 from unifeat.lineage.run import Run
 from unifeat.lm import logit_lens
-from unifeat.matching import comparison
-from unifeat.sae import features
 from unifeat.studies.pair_agreement import pairs, pearson_rows
 from unifeat.support import tables
 
@@ -31,7 +28,7 @@ def causal(run: Run, parent: tuple[str, int], child: tuple[str, int], count: int
         found = pairs(run, run.compare(parent, child)).sort_values("r", kind="stable")
         found = found.iloc[np.linspace(0, max(len(found) - 1, 0), min(count, len(found))).round().astype(int)]
         one, two = _Ablation(run, parent), _Ablation(run, child)
-        rng, rows = np.random.default_rng(run.profile.probe.seed), []
+        rng, rows = np.random.default_rng(run.lineage.comparison.seed), []
         other = rng.permutation(len(found))
         for row, stranger in zip(found.itertuples(), found["j"].to_numpy()[other], strict=True):
             fires = np.union1d(one.fires(row.i), two.fires(row.j))
@@ -42,10 +39,9 @@ def causal(run: Run, parent: tuple[str, int], child: tuple[str, int], count: int
         tables.write(folder, rows, CAUSAL_COLUMNS)
 
     names = dict.fromkeys((parent[0], child[0]))
-    config = [run.profile.probe, count, tokens]
-    return tables.read(run._make(f"causal-{parent[0]}{parent[1]}-{child[0]}{child[1]}", build, config,
-                                 [run._feature_artefact(name) for name in names],
-                                 (lm, sae, matching, comparison, features, logit_lens, sys.modules[__name__])))
+    config = [run.lineage.comparison, count, tokens]
+    return tables.read(run.stage(f"causal-{parent[0]}{parent[1]}-{child[0]}{child[1]}", build, config,
+                                 [run.feature_stage(name) for name in names]))
 
 
 class _Ablation:
@@ -54,7 +50,7 @@ class _Ablation:
     def __init__(self, run: Run, which: tuple[str, int]):
         self.model, self.sae = run.model(which[0]), run.sae(*which)
         self.f = run.features(*which).tocsc()
-        self.residual = residuals(self.model, run.probe["blocks"])
+        self.residual = residuals(self.model, run.comparison_text["blocks"])
 
     def fires(self, feature: int) -> np.ndarray:
         return self.f.indices[self.f.indptr[feature]:self.f.indptr[feature + 1]]

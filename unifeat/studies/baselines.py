@@ -6,17 +6,15 @@ features. `random`: an SAE on a language model that was never trained. Each retu
 """
 
 import dataclasses
-import sys
 
 import numpy as np
 import torch
 from scipy import sparse
 
-from unifeat import lm, matching, sae
+from unifeat import sae
 from unifeat.lineage.run import Run
-from unifeat.lm import training
-from unifeat.matching import bootstrap, comparison
-from unifeat.sae import features, gradients
+from unifeat.matching import comparison
+from unifeat.sae import features
 from unifeat.sae import training as sae_training
 
 NEURON_TOKENS = 20_000  # neurons fire on every token, so fewer tokens give as sure an r
@@ -51,10 +49,10 @@ def rotated(run: Run, parent: tuple[str, int], child: tuple[str, int]) -> dict:
     """
     def build():
         one = run.sae(*child)
-        x = rotate(_activations(run, run.model(child[0])), run.profile.probe.seed)
+        x = rotate(_activations(run, run.model(child[0])), run.lineage.comparison.seed)
         return run.features(*parent)[:, run.live(*parent)], _live(run, features.encode(one, x))
 
-    inputs = [run._feature_artefact(name) for name in dict.fromkeys((parent[0], child[0]))]
+    inputs = [run.feature_stage(name) for name in dict.fromkeys((parent[0], child[0]))]
     return kept(run, f"rotated-{parent[0]}{parent[1]}-{child[0]}{child[1]}", build, inputs)
 
 
@@ -63,19 +61,20 @@ def neurons(run: Run, parent: str, child: str, other: Run | None = None) -> dict
     tokens of the probe.
     """
     sides = ((run, parent), (other or run, child))
-    rows = slice(None, None, max(1, len(run.probe["block"]) // NEURON_TOKENS))
+    rows = slice(None, None, max(1, len(run.comparison_text["block"]) // NEURON_TOKENS))
 
     def build():
         return [_activations(run, one.model(name))[rows].float().cpu().numpy() for one, name in sides]
 
-    return kept(run, f"neurons-{parent}-{child}", build, [one._model_artefact(name) for one, name in sides], rows)
+    return kept(run, f"neurons-{parent}-{child}", build, [one.model_stage(name) for one, name in sides], rows)
 
 
 def random_saes(run: Run, bar=None):
-    """Artefact of the SAE (the first seed) of an untrained model, on the base's text; `bar` as in `Run.saes`."""
-    p = run.profile
+    """The result that holds the SAE (the first seed) of an untrained model, on the first root's text; `bar` as in
+    `Run.sae_stage`."""
+    p = run.lineage
     config = dataclasses.replace(p.sae, seeds=p.sae.seeds[:1])
-    domains, weights = run.mix("base")
+    domains, weights = run.lineage.mix(run.lineage.roots[0])
 
     def build(folder):
         model = run.untrained()
@@ -85,9 +84,9 @@ def random_saes(run: Run, bar=None):
         x = _activations(run, model)
         sparse.save_npz(folder / "features.npz", features.encode(one, x), compressed=False)
 
-    inputs = [run._corpus_artefact, *([run._model_artefact("base")] if run.given else [])]  # for its architecture
-    return run._make("saes-random", build, [config, p.model, domains, weights, p.probe.tokens], inputs,
-                     (lm, sae, training, sae_training, gradients, features), bar, config.tokens)
+    inputs = [run.corpus_stage, *map(run.model_stage, list(run.given)[:1])]  # for its architecture
+    return run.stage("saes-random", build, [config, p.model, domains, weights, p.comparison.tokens], inputs, bar=bar,
+                     tokens=config.tokens)
 
 
 def random(run: Run, child: tuple[str, int]) -> dict:
@@ -98,30 +97,28 @@ def random(run: Run, child: tuple[str, int]) -> dict:
         return (_live(run, sparse.load_npz(artefact.folder / "features.npz")),
                 run.features(*child)[:, run.live(*child)])
 
-    return kept(run, f"random-{child[0]}{child[1]}", build, [run._feature_artefact(child[0]), artefact])
+    return kept(run, f"random-{child[0]}{child[1]}", build, [run.feature_stage(child[0]), artefact])
 
 
 def _activations(run: Run, model) -> torch.Tensor:
-    return features.probe_activations(model, run.probe["blocks"], run.profile.sae.hook)
+    return features.text_activations(model, run.comparison_text["blocks"], run.lineage.sae.hook)
 
 
 def _live(run: Run, f: sparse.csr_matrix) -> sparse.csr_matrix:
-    return f[:, features.fires(f) >= run.profile.probe.min_fires]
+    return f[:, features.fires(f) >= run.lineage.comparison.min_fires]
 
 
-def kept(run: Run, stage: str, sides, inputs: list, rows=slice(None), code=(), with_null: bool = False) -> dict:
-    """`comparison.compare` of two sides on the probe's `rows`, computed once and kept under `stage`.
+def kept(run: Run, stage: str, sides, inputs: list, rows=slice(None), with_null: bool = False) -> dict:
+    """`comparison.compare` of two sides on `rows` of the comparison text, computed once and kept under `stage`.
 
-    sides(): both activation matrices (rows, features); inputs: the artefacts, and code: the modules besides this one
-    and the features', that they are made from.
+    sides(): both activation matrices (rows, features); inputs: the results that they are made from.
     """
-    p, probe = run.profile.probe, run.probe
+    p, text = run.lineage.comparison, run.comparison_text
 
     def build(folder):
-        np.savez(folder / "match.npz", **comparison.compare(*sides(), probe["document"][rows], probe["domain"][rows],
+        np.savez(folder / "match.npz", **comparison.compare(*sides(), text["document"][rows], text["domain"][rows],
                                                             p.bootstrap, p.seed, with_null))
 
-    modules = (matching, bootstrap, comparison, features, lm, sae, sys.modules[__name__], *code)
-    config = [p, run.profile.sae.hook]
-    with np.load(run._make(stage, build, config, inputs, modules).folder / "match.npz", allow_pickle=False) as file:
+    made = run.stage(stage, build, [p, run.lineage.sae.hook], inputs, code_of=(sides,))
+    with np.load(made.folder / "match.npz", allow_pickle=False) as file:
         return dict(file)

@@ -1,110 +1,137 @@
-"""Case studies: features chosen by rule, and the contexts in which they fire most."""
+"""Case studies: features chosen by rule, and the contexts in which they fire most.
+
+They follow the lineage's first edge, from parent to child, and look the features up in every other model.
+"""
 
 import numpy as np
 import pandas as pd
 
 from unifeat.lineage.run import Run
-from unifeat.lineage.settings import DOMAINS, MODELS
 from unifeat.sae import features
-from unifeat.text import tokenizer
+from unifeat.text import bpe
 
-RULES = {
-    "universal": "rule: greatest least r over the other three models",
-    "persisting": "rule: median r into Lua among those with r ≥ tau",
-    "nearest": "rule: r into Lua nearest to tau",
-    "vanished": "rule: found again by the base's own seed twin, least r into Lua",
-    "emerged": "rule: a Lua feature found again by Lua's own seed twin, least r from the base",
-    "random": "rule: drawn at random, for honesty",
-}
+RULES = ("universal", "persisting", "nearest", "vanished", "emerged", "random")
+
+
+def ends(run: Run) -> tuple[str, str]:
+    """Parent and child of the first edge; a lineage without edges has its first model in both places."""
+    return run.lineage.edges[0] if run.lineage.edges else (run.lineage.names[0],) * 2
+
+
+def described(run: Run, rule: str) -> str:
+    """A rule in words."""
+    parent, child = (run.theme.short(name) for name in ends(run))
+    home = run.theme.model(ends(run)[0]).phrase
+    return {
+        "universal": f"rule: greatest least r over the other {_count(len(run.lineage.names) - 1)}",
+        "persisting": f"rule: median r into {child} among those with r ≥ tau",
+        "nearest": f"rule: r into {child} nearest to tau",
+        "vanished": f"rule: found again by {home}'s own seed twin, least r into {child}",
+        "emerged": f"rule: a {child} feature found again by {child}'s own seed twin, least r from {home}",
+        "random": "rule: drawn at random, for honesty",
+    }[rule]
+
+
+def _count(n: int) -> str:
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    return f"{words[n] if n < len(words) else n} model{'s' * (n != 1)}"
 
 
 def partners(run: Run) -> pd.DataFrame:
-    """Each live feature of the first base SAE with its best match and r in every model, and its seed twin's r.
+    """Each live feature of the parent's first SAE with its best match and r in every model, and its seed twin's r.
 
-    Base features are compared with SAEs of another seed, so no shared initial weights help.
+    Its features are compared with SAEs of another seed, so no shared initial weights help.
     """
-    first, second = run.profile.sae.seeds[:2]
-    frame = pd.DataFrame(dict(base=run.live("base", first)))
-    twin = run.compare(("base", first), ("base", second)).table
-    frame["r_twin"] = twin["r_of_a"]
-    for name in MODELS[1:]:
-        one = run.compare(("base", first), (name, second))
-        frame[name], frame[f"r_{name}"] = one.live_b[one.table["best_of_a"]], one.table["r_of_a"]
-    frame["fires"] = features.fires(run.features("base", first))[frame["base"]]
-    return frame
+    first, second = run.lineage.sae.seeds[:2]
+    return _found(run, (ends(run)[0], first), (ends(run)[0], second), {name: second for name in run.lineage.names})
 
 
 def origins(run: Run) -> pd.DataFrame:
-    """As `partners`, from the child's side: each live feature of the second Lua SAE with its best matches.
+    """As `partners`, from the child's side: each live feature of the child's second SAE with its best matches.
 
-    r_twin is its best match in the first SAE of Lua; base and stories are compared with SAEs of another seed.
+    r_twin is its best match in the child's first SAE; the other models are compared with SAEs of another seed.
     """
-    first, second = run.profile.sae.seeds[:2]
-    frame = pd.DataFrame(dict(lua=run.live("lua", second)))
-    frame["r_twin"] = run.compare(("lua", first), ("lua", second)).table["r_of_b"]
-    one = run.compare(("base", first), ("lua", second))
-    frame["base"], frame["r_base"] = one.live_a[one.table["best_of_b"]], one.table["r_of_b"]
-    one = run.compare(("lua", second), ("merged", first))
-    frame["merged"], frame["r_merged"] = one.live_b[one.table["best_of_a"]], one.table["r_of_a"]
-    one = run.compare(("lua", second), ("stories", first))
-    frame["stories"], frame["r_stories"] = one.live_b[one.table["best_of_a"]], one.table["r_of_a"]
-    frame["fires"] = features.fires(run.features("lua", second))[frame["lua"]]
+    first, second = run.lineage.sae.seeds[:2]
+    return _found(run, (ends(run)[1], second), (ends(run)[1], first), {name: first for name in run.lineage.names})
+
+
+def _found(run: Run, mine: tuple[str, int], twin: tuple[str, int], seeds: dict[str, int]) -> pd.DataFrame:
+    """Features of the SAE `mine`, their r in `twin`, and best match and r in the other models' SAEs of `seeds`."""
+    name, seed = mine
+    frame = pd.DataFrame({name: run.live(name, seed)})
+    frame["r_twin"] = _side(run, mine, twin)[1]
+    for other in run.lineage.names:
+        if other != name:
+            frame[other], frame[f"r_{other}"] = _side(run, mine, (other, seeds[other]))
+    frame["fires"] = features.fires(run.features(name, seed))[frame[name]]
     return frame
 
 
-def pick(run: Run, rule: str) -> pd.Series:
-    """The row of `partners` (emerged: of `origins`) a rule chooses among features that fire on 0.1-5 % of the probe.
+def _side(run: Run, mine: tuple[str, int], other: tuple[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Best match in `other` of each live feature of `mine`, and its r; the earlier of two models is the parent's side."""
+    order = run.lineage.names.index
+    seeds = run.lineage.sae.seeds.index
+    if (order(mine[0]), seeds(mine[1])) <= (order(other[0]), seeds(other[1])):
+        one = run.compare(mine, other)
+        return one.live_b[one.table["best_of_a"]], one.table["r_of_a"]
+    one = run.compare(other, mine)
+    return one.live_a[one.table["best_of_b"]], one.table["r_of_b"]
 
-    universal: the greatest least r over the three other models; persisting: the median r into Lua among those
-    that persist there; nearest: r into Lua closest to tau; vanished: found again by the seed twin (r >= tau)
-    and least r into Lua; emerged: likewise a Lua feature, by its least r from the base; random: any, by the
-    probe's seed.
+
+def pick(run: Run, rule: str) -> pd.Series:
+    """The row of `partners` (emerged: of `origins`) a rule chooses among features that fire on 0.1-5 % of the text.
+
+    universal: the greatest least r over the other models; persisting: the median r into the child among those that
+    persist there; nearest: r into the child closest to tau; vanished: found again by the seed twin (r >= tau) and least r
+    into the child; emerged: likewise a feature of the child, by its least r from the parent; random: any, by the
+    comparison's seed.
     """
-    frame, tau = origins(run) if rule == "emerged" else partners(run), run.profile.probe.tau
-    share = frame["fires"] / len(run.probe["block"])
+    if rule not in RULES:
+        raise ValueError(f"There is no rule {rule!r}; choose {', '.join(RULES)}.")
+    frame, tau = origins(run) if rule == "emerged" else partners(run), run.lineage.comparison.tau
+    share = frame["fires"] / len(run.comparison_text["block"])
     frame = frame[(share >= 0.001) & (share <= 0.05)] if ((share >= 0.001) & (share <= 0.05)).any() else frame
+    parent, child = ends(run)
+    into, others = f"r_{child}", [f"r_{name}" for name in run.lineage.names if f"r_{name}" in frame]
+    if rule == "random" or not others:
+        return frame.iloc[np.random.default_rng(run.lineage.comparison.seed).integers(len(frame))]
     if rule == "universal":
-        return frame.loc[frame[[f"r_{name}" for name in MODELS[1:]]].min(axis=1).idxmax()]
+        return frame.loc[frame[others].min(axis=1).idxmax()]
     if rule == "persisting":
-        kept = frame[frame["r_lua"] >= tau] if (frame["r_lua"] >= tau).any() else frame
-        return kept.sort_values("r_lua", kind="stable").iloc[len(kept) // 2]
+        kept = frame[frame[into] >= tau] if (frame[into] >= tau).any() else frame
+        return kept.sort_values(into, kind="stable").iloc[len(kept) // 2]
     if rule == "nearest":
-        return frame.loc[(frame["r_lua"] - tau).abs().idxmin()]
-    if rule in ("vanished", "emerged"):
-        found = frame[frame["r_twin"] >= tau] if (frame["r_twin"] >= tau).any() else frame
-        return found.loc[found["r_lua" if rule == "vanished" else "r_base"].idxmin()]
-    if rule == "random":
-        return frame.iloc[np.random.default_rng(run.profile.probe.seed).integers(len(frame))]
-    raise ValueError(f"There is no rule {rule!r}; choose {', '.join(RULES)}.")
+        return frame.loc[(frame[into] - tau).abs().idxmin()]
+    found = frame[frame["r_twin"] >= tau] if (frame["r_twin"] >= tau).any() else frame
+    return found.loc[found[into if rule == "vanished" else f"r_{parent}"].idxmin()]
 
 
 def case(run: Run, rule: str, contexts: int = 2, width: int = 22) -> list[dict]:
-    """Token heat-map cases for `plots.token_heatmap`: the chosen feature where it fires most, in four models."""
-    row, probe = pick(run, rule), run.probe
-    first, second = run.profile.sae.seeds[:2]
-    own = "lua" if rule == "emerged" else "base"
-    home, away = (second, first) if own == "lua" else (first, second)
-    columns = {name: run.features(name, home if name == own else away)[:, int(row[name])] for name in MODELS}
-    at = np.full(probe["blocks"].shape, -1)
-    at[probe["block"], probe["position"]] = np.arange(len(probe["block"]))
+    """Token heat-map cases for `plots.token_heatmap`: the chosen feature where it fires most, in every model."""
+    row, text, names = pick(run, rule), run.comparison_text, run.lineage.names
+    first, second = run.lineage.sae.seeds[:2]
+    own = ends(run)[rule == "emerged"]
+    home, away = (second, first) if rule == "emerged" else (first, second)
+    columns = {name: run.features(name, home if name == own else away)[:, int(row[name])] for name in names}
+    at = np.full(text["blocks"].shape, -1)
+    at[text["block"], text["position"]] = np.arange(len(text["block"]))
     cases, seen = [], set()
     for token in features.top_tokens(columns[own].tocsc(), 0, 500):
-        block, position = probe["block"][token], probe["position"][token]
-        if probe["document"][token] in seen or len(cases) == contexts:
+        block, position = text["block"][token], text["position"][token]
+        if text["document"][token] in seen or len(cases) == contexts:
             continue
-        seen.add(probe["document"][token])
-        start = int(np.clip(position - width + 4, 0, probe["blocks"].shape[1] - width))
-        ids, rows = probe["blocks"][block, start:start + width], at[block, start:start + width]
+        seen.add(text["document"][token])
+        start = int(np.clip(position - width + 4, 0, max(0, text["blocks"].shape[1] - width)))
+        ids, rows = text["blocks"][block, start:start + width], at[block, start:start + width]
         shown = {name: np.where(rows >= 0, column[np.maximum(rows, 0)].toarray().ravel(), 0)
                  for name, column in columns.items()}
         cases.append(dict(
             title=f"{rule}: {own} feature {int(row[own])}, context {len(cases) + 1} "
-                  f"({DOMAINS[probe['domain'][token]]})",
-            rule=f"{RULES[rule]}; r with its seed twin {row['r_twin']:.2f}",
-            tokens=[tokenizer.token_text(run.corpus.tokenizer, i) for i in ids], activations=shown,
-            r={name: float(row[f"r_{name}"]) for name in MODELS if name != own}, reference=own,
-            r_twin=float(row["r_twin"]),
-            feature={name: int(row[name]) for name in MODELS}))
+                  f"({run.lineage.domains[text['domain'][token]]})",
+            rule=f"{described(run, rule)}; r with its seed twin {row['r_twin']:.2f}",
+            tokens=[bpe.token_text(run.corpus.tokenizer, i) for i in ids], activations=shown,
+            r={name: float(row[f"r_{name}"]) for name in names if name != own}, reference=own,
+            r_twin=float(row["r_twin"]), feature={name: int(row[name]) for name in names}))
     return cases
 
 
@@ -114,4 +141,4 @@ def case_table(cases: list[dict]) -> pd.DataFrame:
                               model=name, feature=case["feature"][name], r=case["r"].get(name),
                               r_twin=case["r_twin"],
                               activation=case["activations"][name][i])
-                         for case in cases for name in MODELS for i, token in enumerate(case["tokens"])])
+                         for case in cases for name in case["activations"] for i, token in enumerate(case["tokens"])])

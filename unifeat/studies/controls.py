@@ -1,47 +1,70 @@
 """Controls: one question each, one table, one sentence of answer computed from it (notebook 09).
 
-Tables have x (the variant), and for the edge base -> Lua, one-to-one at the profile's tau, child's side: observed,
+Tables have x (the variant), and for the lineage's first edge, one-to-one at its tau, child's side: observed,
 ci_low, ci_high, ceiling, ceiling_low, ceiling_high, null, excess, excess_low, excess_high.
 """
 
 import dataclasses
-import sys
 
 import numpy as np
 import pandas as pd
 
 from unifeat import matching
 from unifeat.lineage.run import Run
-from unifeat.lineage.settings import DOMAINS
+from unifeat.lineage.settings import LineageError
 from unifeat.matching import bootstrap
 from unifeat.sae import features
 from unifeat.studies import baselines, persistence
 
-EDGE = ("base", "lua")
 RULE = "one_to_one"
 EXCESS = ("excess_low", "excess_high")  # the ends of an excess's interval
 BINS = 5  # of firing density
 MATCHED = 0.05  # how far L0 may be from k in a fair comparison of kinds
-WEAK_L1 = 1.0  # where relu's steered coefficient starts if the profile has none
+WEAK_L1 = 1.0  # where relu's steered coefficient starts if the lineage has none
 
 
 def variant(run: Run, **changes: dict) -> Run:
     """The run with settings of some stages replaced, in the same store: variant(run, sae=dict(k=8))."""
-    sections = {name: dataclasses.replace(getattr(run.profile, name), **change) for name, change in changes.items()}
-    return Run(dataclasses.replace(run.profile, **sections), run.root, run.figures, given=run.given)
+    sections = {name: dataclasses.replace(getattr(run.lineage, name), **change) for name, change in changes.items()}
+    return Run(dataclasses.replace(run.lineage, **sections), run.root, run.figures, given=run.given)
 
 
-def measure(run: Run, edge=EDGE, arm: str = "controlled", tau: float | None = None) -> dict:
-    """Observed share, ceiling, null and excess of one edge, with intervals."""
-    tau = run.profile.probe.tau if tau is None else tau
+def another_root(run: Run, name: str) -> Run | None:
+    """The run with the model `name` trained from another seed, and two SAEs a model; None if it is not trained here."""
+    p = run.lineage
+    one = p.models[name]
+    if not one.train:
+        return None
+    again = dataclasses.replace(one, train=dataclasses.replace(one.train, seed=one.train.seed + 1))
+    lineage = dataclasses.replace(p, models=p.models | {name: again})
+    return variant(dataclasses.replace(run, lineage=lineage), model=dict(seed=p.model.seed + 1),
+                   sae=dict(seeds=p.sae.seeds[:2]))
+
+
+def first_edge(run: Run) -> tuple[str, str]:
+    """The edge that the controls are about.
+
+    Raises:
+        LineageError: the lineage has no edge.
+    """
+    if not run.lineage.edges:
+        raise LineageError(f"The controls compare a parent with its child, and {run.lineage.name} has no edge; add a model "
+                           "with a parent to the lineage.")
+    return run.lineage.edges[0]
+
+
+def measure(run: Run, edge=None, arm: str = "controlled", tau: float | None = None) -> dict:
+    """Observed share, ceiling, null and excess of one edge (the first), with intervals."""
+    edge = edge or first_edge(run)
+    tau = run.lineage.comparison.tau if tau is None else tau
     pairs = [run.compare((edge[0], a), (edge[1], b)).table for a, b in persistence.seed_pairs(run, arm)]
     same = [one.table for one in persistence.twins(run, edge[1])]
     return persistence.share(pairs, RULE, tau) | persistence.bounded(pairs, same, RULE, tau)
 
 
 def _sae_quality(run: Run) -> dict:
-    """L0, CE recovered, dead share of the base's SAEs, means over seeds."""
-    table = run.sae_table(EDGE[0])
+    """L0, CE recovered, dead share of the parent's SAEs, means over seeds."""
+    table = run.sae_table(first_edge(run)[0])
     return {name: table[name].mean() for name in ("l0", "ce_recovered_mean", "dead_share")}
 
 
@@ -51,11 +74,11 @@ def initialization(run: Run) -> pd.DataFrame:
     same_index: share of the pairs with r >= tau that have one index in both SAEs; by chance it is 1 / width.
     """
     rows = []
-    for edge in persistence.EDGES[:4]:
+    for edge in run.lineage.edges:
         for arm, name in (("controlled", "independent"), ("as_published", "shared")):
             found = [run.compare((edge[0], a), (edge[1], b)) for a, b in persistence.seed_pairs(run, arm)]
             rows.append(dict(x=name, edge=f"{edge[0]} → {edge[1]}") | measure(run, edge, arm)
-                        | dict(same_index=np.mean([_same_index(one, run.profile.probe.tau) for one in found])))
+                        | dict(same_index=np.mean([_same_index(one, run.lineage.comparison.tau) for one in found])))
     return pd.DataFrame(rows)
 
 
@@ -67,10 +90,10 @@ def _same_index(one, tau: float) -> float:
 def kinds(run: Run) -> pd.DataFrame:
     """Does the kind of SAE decide? relu, topk and batchtopk steered to the same L0 (x = kind).
 
-    matched: whether the base's L0 is within 5 % of the profile's k; only then is it a fair comparison. A kind that is
+    matched: whether the base's L0 is within 5 % of the lineage's k; only then is it a fair comparison. A kind that is
     not is trained once more.
     """
-    k = run.profile.sae.k
+    k = run.lineage.sae.k
     frame = _sweep((kind, _matched(one, k)) for kind, one in variants(run)["kinds"])
     return frame.assign(matched=(frame["l0"] / k - 1).abs() <= MATCHED)
 
@@ -84,7 +107,7 @@ def _matched(run: Run, k: int) -> Run:
     if abs(l0 / k - 1) <= MATCHED:
         return run
     better = max(1, round(k * k / l0))
-    return variant(run, sae=dict(k=better, k_first=max(better, run.profile.sae.k_first)))
+    return variant(run, sae=dict(k=better, k_first=max(better, run.lineage.sae.k_first)))
 
 
 def sizes(run: Run) -> pd.DataFrame:
@@ -99,7 +122,7 @@ def lengths(run: Run) -> pd.DataFrame:
 
 def variants(run: Run) -> dict[str, list[tuple]]:
     """Per question that needs other SAEs, (x, run) of each variant."""
-    p = run.profile
+    p = run.lineage
     counts = [round(p.controls.tokens * share) for share in p.controls.lengths]
     return dict(kinds=[(kind, other(run, kind=kind)) for kind in p.controls.kinds],
                 sizes=[(times, other(run, width=times * p.model.d_mlp)) for times in p.controls.expansions],
@@ -111,7 +134,7 @@ def other(run: Run, **change) -> Run:
 
     All have the L1 that relu needs, and the other kinds pass over, so that equal recipes are trained once.
     """
-    p = run.profile
+    p = run.lineage
     return variant(run, sae=dict(seeds=p.sae.seeds[:2], tokens=p.controls.tokens, l1=p.sae.l1 or WEAK_L1) | change)
 
 
@@ -126,34 +149,35 @@ def thresholds(run: Run, taus=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)) -> pd.DataFra
 
 def mixes(run: Run) -> pd.DataFrame:
     """Does the text of the probe decide? Each domain alone, and all in equal parts (x = domain or balanced)."""
-    seeds, rows = persistence.seed_pairs(run, "controlled"), []
-    twins = [one for one in persistence.twins(run, EDGE[1])]
-    for number, domain in enumerate(DOMAINS):
-        pairs = [_within(run, number, (EDGE[0], a), (EDGE[1], b)) for a, b in seeds]
+    seeds, rows, edge = persistence.seed_pairs(run, "controlled"), [], first_edge(run)
+    twins = [one for one in persistence.twins(run, edge[1])]
+    for number, domain in enumerate(run.lineage.domains):
+        pairs = [_within(run, number, (edge[0], a), (edge[1], b)) for a, b in seeds]
         same = [_within(run, number, one.a, one.b) for one in twins]
-        tau = run.profile.probe.tau
+        tau = run.lineage.comparison.tau
         rows.append(dict(x=domain) | persistence.share(pairs, RULE, tau) | persistence.bounded(pairs, same, RULE, tau))
     return pd.DataFrame([*rows, dict(x="balanced") | measure(run)])
 
 
 def _within(run: Run, number: int, a: tuple[str, int], b: tuple[str, int]) -> dict:
     """`comparison.compare` of two SAEs on the probe tokens of one domain; live features are counted there too."""
-    kept = run.probe["domain"] == number
-    return _stored(run, f"mix-{DOMAINS[number]}-{a[0]}{a[1]}-{b[0]}{b[1]}", [run, run], a, b, kept)
+    kept = run.comparison_text["domain"] == number
+    return _stored(run, f"mix-{run.lineage.domains[number]}-{a[0]}{a[1]}-{b[0]}{b[1]}", [run, run], a, b, kept)
 
 
 def models(run: Run) -> pd.DataFrame:
-    """Is any feature universal? The base against a second base trained from another seed (x = what is compared)."""
-    p = run.profile
-    again = variant(run, model=dict(seed=p.model.seed + 1), base=dict(seed=p.base.seed + 1),
-                    sae=dict(seeds=p.sae.seeds[:2]))
-    everything, tau = np.ones(len(run.probe["domain"]), bool), p.probe.tau
-    across = [_stored(run, f"lm-seeds-{a}-{b}", [run, again], ("base", a), ("base", b), everything)
+    """Is any feature universal? The root against itself trained from another seed (x = what is compared)."""
+    (parent, child), p = first_edge(run), run.lineage
+    rows = [dict(x=f"{parent} → {run.theme.short(child)}") | measure(run)]
+    again = another_root(run, parent)
+    if again is None:
+        return pd.DataFrame(rows)
+    everything, tau = np.ones(len(run.comparison_text["domain"]), bool), p.comparison.tau
+    across = [_stored(run, f"lm-seeds-{a}-{b}", [run, again], (parent, a), (parent, b), everything)
               for a, b in persistence.seed_pairs(again, "controlled")]
-    same = [one.table for one in persistence.twins(again, "base")]
-    neurons = baselines.neurons(run, "base", "base", again)
-    return pd.DataFrame([dict(x="base → Lua") | measure(run),
-                         dict(x="base → another base") | persistence.share(across, RULE, tau)
+    same = [one.table for one in persistence.twins(again, parent)]
+    neurons = baselines.neurons(run, parent, parent, again)
+    return pd.DataFrame([*rows, dict(x=f"{parent} → another {parent}") | persistence.share(across, RULE, tau)
                          | persistence.bounded(across, same, RULE, tau),
                          dict(x="their neurons") | persistence.share([neurons], RULE, tau)])
 
@@ -161,31 +185,30 @@ def models(run: Run) -> pd.DataFrame:
 def _stored(run: Run, stage: str, runs, a, b, rows: np.ndarray) -> dict:
     def sides():
         both = [one.features(*which)[rows] for one, which in zip(runs, (a, b), strict=True)]
-        return [f[:, features.fires(f) >= run.profile.probe.min_fires] for f in both]
+        return [f[:, features.fires(f) >= run.lineage.comparison.min_fires] for f in both]
 
-    inputs = [one._feature_artefact(which[0]) for one, which in zip(runs, (a, b), strict=True)]
-    return baselines.kept(run, stage, sides, inputs, rows, (sys.modules[__name__],), with_null=True)
+    inputs = [one.feature_stage(which[0]) for one, which in zip(runs, (a, b), strict=True)]
+    return baselines.kept(run, stage, sides, inputs, rows, with_null=True)
 
 
 def densities(run: Run) -> pd.DataFrame:
-    """Do persisting features fire more often? Fifths of Lua's features by density (x = median density, log10).
+    """Do persisting features fire more often? Fifths of the child's features by density (x = median density, log10).
 
-    observed and ceiling: share one-to-one with r >= tau, in the base and in Lua's own seed twins; intervals are of a
+    observed and ceiling: share one-to-one with r >= tau, in the parent and in the child's own seed twins; intervals are of a
     share of so many features (Wilson 1927). excess as everywhere, with a null of 0; its interval by bootstrap over
     features.
     """
-    tau, rows = run.profile.probe.tau, []
-    frames = []
+    tau, rows, frames, (parent, child) = run.lineage.comparison.tau, [], [], first_edge(run)
     for a, b in persistence.seed_pairs(run, "controlled"):
-        one, twin = run.compare((EDGE[0], a), (EDGE[1], b)), _twin(run, b)
-        density = features.fires(run.features(EDGE[1], b))[one.live_b] / run.features(EDGE[1], b).shape[0]
+        one, twin = run.compare((parent, a), (child, b)), _twin(run, b)
+        density = features.fires(run.features(child, b))[one.live_b] / run.features(child, b).shape[0]
         frames.append(pd.DataFrame(dict(density=np.log10(density), kept=one.kept(RULE, tau)[1], again=twin)))
     frame = pd.concat(frames, ignore_index=True)
     order = frame["density"].rank(method="first")
     for _, part in frame.groupby(np.ceil(order / len(frame) * BINS)):
         low, high = wilson(part["kept"].mean(), len(part) / len(frames))
         ends = wilson(part["again"].mean(), len(part) / len(frames))
-        rng = np.random.default_rng(run.profile.probe.seed)
+        rng = np.random.default_rng(run.lineage.comparison.seed)
         drawn = part[["kept", "again"]].to_numpy(float)[rng.integers(len(part), size=(1000, len(part)))].mean(1)
         excesses = bootstrap.interval(matching.excess(drawn[:, 0], drawn[:, 1], 0.0), bounds=(-np.inf, np.inf))
         rows.append(dict(x=part["density"].median(), observed=part["kept"].mean(), ci_low=low, ci_high=high,
@@ -196,9 +219,9 @@ def densities(run: Run) -> pd.DataFrame:
 
 
 def _twin(run: Run, seed: int) -> np.ndarray:
-    """Which live features of Lua's SAE `seed` a seed twin finds again, mean over its twins."""
-    found = [one.kept(RULE, run.profile.probe.tau)[0 if one.a[1] == seed else 1]
-             for one in persistence.twins(run, EDGE[1]) if seed in (one.a[1], one.b[1])]
+    """Which live features of the child's SAE `seed` a seed twin finds again, mean over its twins."""
+    found = [one.kept(RULE, run.lineage.comparison.tau)[0 if one.a[1] == seed else 1]
+             for one in persistence.twins(run, first_edge(run)[1]) if seed in (one.a[1], one.b[1])]
     return np.mean(found, axis=0)
 
 

@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 
 from unifeat.lineage.run import Run
-from unifeat.lineage.settings import MODELS
 from unifeat.studies import baselines
-from unifeat.studies.persistence import EDGES, bounded, number, seed_pairs, share, twins
+from unifeat.studies.persistence import bounded, number, seed_pairs, share, twins
 
 
 def ladder(run: Run) -> pd.DataFrame:
@@ -28,19 +27,19 @@ def _rungs(run: Run):
     """Rungs from top to bottom: (group, comparison, tables of `comparison.compare`, "r" or "null")."""
     seeds = seed_pairs(run, "controlled")
     a, b = seeds[0]
-    tables = {edge: [run.compare((edge[0], i), (edge[1], j)).table for i, j in seeds] for edge in EDGES}
-    for parent, child in EDGES:
+    tables = {edge: [run.compare((edge[0], i), (edge[1], j)).table for i, j in seeds] for edge in run.lineage.pairs}
+    for parent, child in run.lineage.pairs:
         yield "edges, independent SAEs", f"{parent} → {child}", tables[parent, child], "r"
-    for name in MODELS:
+    for name in run.lineage.names:
         yield "seed ceiling: two SAEs of one model", name, [one.table for one in twins(run, name)], "r"
-    for parent, child in EDGES[:4]:
+    for parent, child in run.lineage.edges:
         yield "raw MLP neurons, no SAE", f"neurons: {parent} → {child}", [baselines.neurons(run, parent, child)], "r"
-    for name in MODELS:
+    for name in run.lineage.names:
         yield "SAE of an untrained model", f"untrained → {name}", [baselines.random(run, (name, b))], "r"
-    for parent, child in EDGES[:4]:
+    for parent, child in run.lineage.edges:
         yield ("null: activations rotated", f"{parent} → {child}, rotated",
                [baselines.rotated(run, (parent, a), (child, b))], "r")
-    for parent, child in EDGES[:4]:
+    for parent, child in run.lineage.edges:
         yield "null: tokens permuted", f"{parent} → {child}, permuted", tables[parent, child][:1], "null"
 
 
@@ -50,7 +49,7 @@ def ladder_table(run: Run, tau: float | None = None) -> pd.DataFrame:
     Edges have their ceiling (mean over the two SAEs' pairs of the child), both nulls and the excess over the
     permuted null, with 95 % intervals over documents; a ceiling's own row says what it is made of.
     """
-    tau = run.profile.probe.tau if tau is None else tau
+    tau = run.lineage.comparison.tau if tau is None else tau
     spread = quantiles(ladder(run)).set_index(["group", "comparison", "rule"])
     rows = []
     for group, comparison, pairs, label in _rungs(run):
@@ -68,7 +67,7 @@ def ladder_table(run: Run, tau: float | None = None) -> pd.DataFrame:
 
 
 def _turned(run: Run, edge: tuple[str, str], rule: str, tau: float) -> float:
-    if edge not in EDGES[:4]:
+    if edge not in run.lineage.edges:
         return np.nan
     a, b = seed_pairs(run, "controlled")[0]
     return baselines.rotated(run, (edge[0], a), (edge[1], b))[f"observed.{rule}.child"][number(tau)]

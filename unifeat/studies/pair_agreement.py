@@ -86,6 +86,6 @@ def _same_partner(run, one, tau) -> tuple[float, float]:
             for which, live in ((one.a, one.live_a), (one.b, one.live_b)))
     kept = one.table["r_of_b"] >= tau
     best = (b[kept] @ a.T).argmax(1).numpy()
-    others = best[np.random.default_rng(run.profile.probe.seed).permutation(len(best))]
+    others = best[np.random.default_rng(run.lineage.comparison.seed).permutation(len(best))]
     same = [choice == one.table["best_of_b"][kept] for choice in (best, others)]
     return tuple(float(each.mean()) if kept.any() else np.nan for each in same)

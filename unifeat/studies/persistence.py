@@ -8,14 +8,13 @@ import torch
 
 from unifeat import matching
 from unifeat.lineage.run import Run
-from unifeat.lineage.settings import MODELS
 from unifeat.matching import bootstrap
 from unifeat.matching.comparison import Comparison
 from unifeat.studies import baselines
 from unifeat.support import parallel, resources
 
-EDGES = (("base", "lua"), ("base", "stories"), ("lua", "merged"), ("stories", "merged"), ("base", "merged"))
-
+COLUMNS = ["arm", "parent", "child", "side", "rule", "tau", "n_parent", "n_child", "observed", "ci_low", "ci_high", "ceiling",
+           "null", "excess"]
 ARMS = ("controlled", "as_published")
 
 HELD = 5  # arrays of features x features that a comparison holds at most, its features' activations counted in
@@ -28,7 +27,7 @@ def workers(width: int) -> int:
 
 def seed_pairs(run: Run, arm: str) -> list[tuple[int, int]]:
     """Seeds of parent and child that are compared: different ones (controlled), the same (as_published)."""
-    seeds = run.profile.sae.seeds
+    seeds = run.lineage.sae.seeds
     return [(a, b) for a in seeds for b in seeds if (a == b) == (arm == "as_published")]
 
 
@@ -38,7 +37,7 @@ def twins(run: Run, name: str) -> list[Comparison]:
 
 
 def _twins(run: Run, name: str) -> list[tuple]:
-    return list(itertools.combinations([(name, seed) for seed in run.profile.sae.seeds], 2))
+    return list(itertools.combinations([(name, seed) for seed in run.lineage.sae.seeds], 2))
 
 
 def ceiling(same: list[dict], rule: str) -> np.ndarray:
@@ -52,20 +51,20 @@ def prepare(run: Run, *more: tuple) -> None:
 
     def untrained(bar):  # takes longest, so it comes first
         baselines.random_saes(run, bar)
-        for name in MODELS:
+        for name in run.lineage.names:
             baselines.random(run, (name, b))
 
-    lower = [*((baselines.rotated, (parent, a), (child, b)) for parent, child in EDGES[:4]),
-             *((baselines.neurons, parent, child) for parent, child in EDGES[:4])]
+    lower = [*((baselines.rotated, (parent, a), (child, b)) for parent, child in run.lineage.edges),
+             *((baselines.neurons, parent, child) for parent, child in run.lineage.edges)]
     ready(run, [*_shares(run), *more, *lower], "matching, and SAE of an untrained model", untrained,
-          run.profile.sae.tokens)
+          run.lineage.sae.tokens)
 
 
 def _shares(run: Run) -> list[tuple]:
     """The comparisons that shares and their ceilings need, as calls."""
-    seeds = run.profile.sae.seeds
-    return [(Run.compare, (parent, i), (child, j)) for parent, child in EDGES for i in seeds for j in seeds] + [
-            (Run.compare, *pair) for name in MODELS for pair in _twins(run, name)]
+    seeds = run.lineage.sae.seeds
+    return [(Run.compare, (parent, i), (child, j)) for parent, child in run.lineage.pairs for i in seeds for j in seeds] + [
+            (Run.compare, *pair) for name in run.lineage.names for pair in _twins(run, name)]
 
 
 def ready(run: Run, calls: list[tuple], description: str, first=None, tokens: int = 0) -> None:
@@ -74,7 +73,7 @@ def ready(run: Run, calls: list[tuple], description: str, first=None, tokens: in
     Each is taken to read the probe once. first: a call of its own, first(bar), that begins before them and tells the
     bar of its `tokens` itself.
     """
-    each = len(run.probe["block"])
+    each = len(run.comparison_text["block"])
 
     def work(call, bar):
         if call is first:
@@ -84,14 +83,14 @@ def ready(run: Run, calls: list[tuple], description: str, first=None, tokens: in
             bar.update(each)
 
     parallel.side_by_side(work, [first, *calls] if first else calls, tokens + each * len(calls), description,
-                         workers(run.profile.sae.width))
+                         workers(run.lineage.sae.width))
 
 
 def persistence(run: Run) -> pd.DataFrame:
     """persistence.csv: every edge, arm, side, rule and threshold, with interval, ceiling, null and excess."""
     ready(run, _shares(run), "matching")
     frames = []
-    for arm, (parent, child) in [(arm, edge) for arm in ARMS for edge in EDGES]:
+    for arm, (parent, child) in [(arm, edge) for arm in ARMS for edge in run.lineage.pairs]:
         pairs = [run.compare((parent, a), (child, b)) for a, b in seed_pairs(run, arm)]
         for side, owner in (("parent", parent), ("child", child)):
             for rule in matching.RULES:
@@ -107,7 +106,7 @@ def persistence(run: Run) -> pd.DataFrame:
                     n_child=np.mean([len(one.live_b) for one in pairs]), observed=observed, ci_low=low,
                     ci_high=high, ceiling=bound, null=null,
                     excess=matching.excess(observed, bound, null))))
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
 
 
 def share(pairs: list[dict], rule: str, tau: float, label: str = "r", side: str = "child") -> dict:

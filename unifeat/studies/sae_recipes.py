@@ -5,36 +5,36 @@ import pandas as pd
 from unifeat.lineage.run import Run
 from unifeat.matching import bootstrap
 from unifeat.studies import persistence
-from unifeat.studies.controls import EDGE, other, variants
+from unifeat.studies.controls import first_edge, other, variants
 from unifeat.support import parallel
 
-MODEL, RULE = "base", "one_to_one"
+RULE = "one_to_one"
 GOAL = dict(ceiling=0.8, ce_recovered_mean=0.95)  # with at least 4 latents per neuron and L0 of at most 64
 
 
 def train(run: Run) -> None:
     """Make the SAEs of all variants and recipes ready, several at a time; equal ones are trained once."""
-    jobs = {(one.profile.sae, name): one for found in variants(run).values() for _, one in found for name in EDGE}
-    jobs |= {(one.profile.sae, MODEL): one for _, _, one in _recipes(run)}
-    parallel.side_by_side(lambda job, bar: jobs[job]._sae_artefact(job[1], bar), jobs,
+    jobs = {(one.lineage.sae, name): one for found in variants(run).values() for _, one in found for name in first_edge(run)}
+    jobs |= {(one.lineage.sae, first_edge(run)[0]): one for _, _, one in _recipes(run)}
+    parallel.side_by_side(lambda job, bar: jobs[job].sae_stage(job[1], bar), jobs,
                          sum(config.tokens for config, _ in jobs), "SAEs of the controls")
 
 
 def frontier(run: Run) -> pd.DataFrame:
-    """Recipes that differ from the profile's in one thing, and the profile's own, on the base model.
+    """Recipes that differ from the lineage's in one thing, and the lineage's own, on the first edge's parent.
 
     varied, value: what differs (adopted: nothing; reference: nothing but the length, that of all the others); width,
     k, tokens; l0, ce_recovered_mean, dead_share: means over two seeds; ceiling, ceiling_low, ceiling_high: share of
-    the live features that the other seed finds again one-to-one at the profile's tau; live, shared: how many these
+    the live features that the other seed finds again one-to-one at the lineage's tau; live, shared: how many these
     are. (A recipe under which latents fall silent raises the share without one more shared feature.)
     """
-    same = other(run).profile.sae  # a change to what is there already is no recipe of its own
+    same = other(run).lineage.sae  # a change to what is there already is no recipe of its own
     return pd.DataFrame([dict(varied=varied, value=value) | _measure(one) for varied, value, one in _recipes(run)
-                         if varied == "reference" or one.profile.sae != same])
+                         if varied == "reference" or one.lineage.sae != same])
 
 
 def _recipes(run: Run):
-    p = run.profile
+    p = run.lineage
     s = p.sae
     yield "adopted", "", run
     yield "reference", "", other(run)
@@ -53,9 +53,9 @@ def _recipes(run: Run):
 
 
 def _measure(run: Run) -> dict:
-    s, table = run.profile.sae, run.sae_table(MODEL)
-    at = persistence.number(run.profile.probe.tau)
-    same = [one.table for one in persistence.twins(run, MODEL)]
+    s, table = run.lineage.sae, run.sae_table(first_edge(run)[0])
+    at = persistence.number(run.lineage.comparison.tau)
+    same = [one.table for one in persistence.twins(run, first_edge(run)[0])]
     ceiling = persistence.ceiling(same, RULE)[at]
     low, high = bootstrap.interval(persistence.resampled(same, RULE, at, ("parent", "child")), ceiling)
     return dict(width=s.width, k=s.k, tokens=s.tokens, l0=table["l0"].mean(),

@@ -1,13 +1,11 @@
 """The swap test: every model's SAE on every model's activations."""
 
-import sys
 
 import numpy as np
 import pandas as pd
 
-from unifeat import lm, sae
+from unifeat import sae
 from unifeat.lineage.run import Run
-from unifeat.lineage.settings import MODELS
 from unifeat.support import tables
 
 SWAP_COLUMNS = ["sae_model", "seed", "model", "l0", "fvu", "ce_recovered_mean", "ce_recovered_zero"]
@@ -16,24 +14,24 @@ SWAP_COLUMNS = ["sae_model", "seed", "model", "l0", "fvu", "ce_recovered_mean", 
 def swap(run: Run) -> pd.DataFrame:
     """swap.csv: the first SAE of every model on every model's activations, on held-out text of that model's own kind.
 
-    sae_model, seed: the SAE (the profile's first seed); model: whose activations it reads and replaces; metrics as in
+    sae_model, seed: the SAE (the lineage's first seed); model: whose activations it reads and replaces; metrics as in
     `sae.evaluate`, those at home taken from saes.csv, which also says how far seeds differ there. The SAE keeps its
     own scale, so this is its plain use on another model. (On text a child has forgotten, another model's SAE may lower
     its loss, and more than everything would be "recovered".)
     """
-    seed = run.profile.sae.seeds[0]
+    seed = run.lineage.sae.seeds[0]
 
     def build(folder):
         rows = []
-        for model in MODELS:
-            domains, _ = run.mix(model)
-            blocks = np.concatenate([run.blocks(d, tokens=run.profile.evaluation.tokens // len(domains))
+        for model in run.lineage.names:
+            domains, _ = run.lineage.mix(model)
+            blocks = np.concatenate([run.blocks(d, tokens=run.lineage.evaluation.tokens // len(domains))
                                      for d in domains])
-            away = [name for name in MODELS if name != model]
+            away = [name for name in run.lineage.names if name != model]
             found = dict(zip(away, sae.evaluate([run.sae(name, seed) for name in away], run.model(model), blocks),
                              strict=True)) | {model: run.sae_table(model).set_index("seed").loc[seed].to_dict()}
-            rows += [found[name] | dict(sae_model=name, seed=seed, model=model) for name in MODELS]
+            rows += [found[name] | dict(sae_model=name, seed=seed, model=model) for name in run.lineage.names]
         tables.write(folder, rows, SWAP_COLUMNS)
 
-    config, inputs = [run.profile.evaluation, seed], [run._sae_metrics(name) for name in MODELS]
-    return tables.read(run._make("swap", build, config, inputs, (lm, sae, sys.modules[__name__])))
+    config, inputs = [run.lineage.evaluation, seed], [run.metric_stage(name) for name in run.lineage.names]
+    return tables.read(run.stage("swap", build, config, inputs))

@@ -5,7 +5,6 @@ them (`same_neurons`), and weights of independently seeded SAEs can be compared.
 latent that is one neuron, of either sign, has nearly the same decoder in every SAE.
 """
 
-import sys
 from collections import defaultdict
 from functools import cache, lru_cache
 
@@ -16,7 +15,6 @@ from scipy import sparse
 
 from unifeat import lm, matching, sae
 from unifeat.lineage.run import Run
-from unifeat.lineage.settings import MODELS
 from unifeat.lm import logit_lens
 from unifeat.matching import bootstrap
 from unifeat.matching.comparison import Comparison
@@ -71,25 +69,24 @@ def shares(run: Run) -> pd.DataFrame:
     """
     def build(folder):
         weights = _Weights(run)
-        tables.write(folder, [row for edge in persistence.EDGES[:4] for row in _rows(weights, edge)], COLUMNS)
+        tables.write(folder, [row for edge in run.lineage.edges for row in _rows(weights, edge)], COLUMNS)
 
-    inputs = [*(run._feature_artefact(name) for name in MODELS), baselines.random_saes(run)]
-    modules = (lm, sae, features, matching, bootstrap, logit_lens, baselines, persistence, pair_agreement, sys.modules[__name__])
-    return tables.read(run._make("weights", build, run.profile.probe, inputs, modules))
+    inputs = [*(run.feature_stage(name) for name in run.lineage.names), baselines.random_saes(run)]
+    return tables.read(run.stage("weights", build, [run.lineage.comparison, run.lineage.edges], inputs))
 
 
 def prepare(run: Run) -> None:
     """Make all that notebook 10 shows ready, several pieces at a time."""
-    a, b = run.profile.sae.seeds[:2]
+    a, b = run.lineage.sae.seeds[:2]
     persistence.ready(run, [(sae_transfer.swap,), (shares,), *((ablation.causal, (parent, a), (child, b))
-                                                    for parent, child in persistence.EDGES[:4])], "verdicts")
+                                                    for parent, child in run.lineage.edges)], "verdicts")
 
 
 def _rows(weights: "_Weights", edge: tuple[str, str]) -> list[dict]:
     """The rows of one edge."""
-    p, rows = weights.run.profile.probe, []
+    p, rows = weights.run.lineage.comparison, []
     found, permuted = _values(weights, edge)
-    beyond = {seed: weights.beyond((edge[1], seed)) for seed in weights.run.profile.sae.seeds}
+    beyond = {seed: weights.beyond((edge[1], seed)) for seed in weights.run.lineage.sae.seeds}
     rng = np.random.default_rng(p.seed)
     draws = {seed: np.vstack([np.ones(len(mask)), rng.multinomial(len(mask), np.full(len(mask), 1 / len(mask)),
                                                                   p.bootstrap)]) for seed, mask in beyond.items()}
@@ -149,7 +146,7 @@ def _values(weights: "_Weights", edge: tuple[str, str]) -> tuple[dict, float]:
         add("strangers", strange, b)
         for kind in NULLS[2 if number else 1:]:
             add(kind, weights.best(a, b, found, kind), b)
-        null.append(one.table["null.one_to_one.child"][persistence.number(run.profile.probe.tau)])
+        null.append(one.table["null.one_to_one.child"][persistence.number(run.lineage.comparison.tau)])
     for one, found in weights.twins(child):
         add("ceiling", found, one.a, 0)
         add("ceiling", found, one.b, 1)
@@ -164,18 +161,18 @@ class _Weights:
     """
 
     def __init__(self, run: Run):
-        self.run, p = run, run.profile
-        models = {name: run.model(name) for name in MODELS}
+        self.run, p = run, run.lineage
+        models = {name: run.model(name) for name in run.lineage.names}
         models[UNTRAINED] = run.untrained()
         folder = baselines.random_saes(run).folder
-        self.saes = {(name, one.seed): one for name in MODELS for one in run.saes(name)}
+        self.saes = {(name, one.seed): one for name in run.lineage.names for one in run.saes(name)}
         self.saes[UNTRAINED, 0] = sae.load(folder / "sae", models[UNTRAINED])
-        self.random = np.flatnonzero(features.fires(sparse.load_npz(folder / "features.npz")) >= p.probe.min_fires)
+        self.random = np.flatnonzero(features.fires(sparse.load_npz(folder / "features.npz")) >= p.comparison.min_fires)
         axes = torch.eye(self.saes[UNTRAINED, 0].w_dec.shape[1])
         effects = {name: pair_agreement.logit_effects(model, axes, p.sae.hook) for name, model in models.items()}
         effects = {name: effect - effect.mean(1, keepdim=True) for name, effect in effects.items()}
         self.gram = cache(lambda a, b: effects[a] @ effects[b].T)  # of every two models once
-        turn, order = baselines.rotation(len(axes), p.probe.seed), np.random.default_rng(p.probe.seed)
+        turn, order = baselines.rotation(len(axes), p.comparison.seed), np.random.default_rng(p.comparison.seed)
         self.turns = dict(rotated=turn, neurons=axes[order.permutation(len(axes))])
 
     def live(self, which: tuple[str, int]) -> np.ndarray:
@@ -184,7 +181,7 @@ class _Weights:
     def beyond(self, which: tuple[str, int]) -> np.ndarray:
         """Which live features are not one neuron."""
         largest = unit(self.saes[which].w_dec[self.live(which)]).abs().amax(1)
-        return (largest < self.run.profile.probe.tau).numpy()
+        return (largest < self.run.lineage.comparison.tau).numpy()
 
     def sides(self, a: tuple[str, int], b: tuple[str, int], verdict: str, turn: str = "") -> tuple:
         """Rows x (n_a, d) and y (n_b, d) of which x_i y_j is the verdict, b's dictionary turned first."""
@@ -209,7 +206,7 @@ class _Weights:
                 ways["decoder"] = matching.match((x @ y.T).numpy()).assigned
             for by, at in ways.items():
                 i, j = at.T
-                other = np.random.default_rng(self.run.profile.probe.seed).permutation(i)
+                other = np.random.default_rng(self.run.lineage.comparison.seed).permutation(i)
                 found[by, verdict] = (at, (x[i] * y[j]).sum(1).numpy())
                 strange[by, verdict] = (at, (x[other] * y[j]).sum(1).numpy())
         return found, strange
@@ -230,8 +227,11 @@ class _Weights:
         return {row: (at, best[row[1]][at[:, 1]]) for row, at in rows.items()}
 
 
-def answer(frame: pd.DataFrame, edge: str = "base → lua") -> str:
-    """One sentence on an edge of weights.csv: what decoders and activations say of all features and beyond neurons."""
+def answer(frame: pd.DataFrame, edge: str = "") -> str:
+    """One sentence on an edge of weights.csv, the first where `edge` is "": what decoders and activations say of all features and beyond neurons."""
+    edge = edge or next(iter(frame["edge"]), "")
+    if not edge:
+        return "This lineage has no edge."
     rows = frame[frame["edge"] == edge].set_index(["features", "matched_by", "verdict"])
 
     def told(row):

@@ -6,25 +6,24 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def run_name(profile: str, corpora: str, models: str = "", hook: str = "") -> str:
+def run_name(lineage: str, corpora: str, models: str = "", hook: str = "") -> str:
     """Short name of a run, for folders.
 
     >>> run_name("laptop", ""), run_name("smoke", "/data/mine"), run_name("/x/own.toml", "hub")
     ('laptop', 'smoke-mine', 'own-hub')
-    >>> run_name("paper", "", "released=/m"), run_name("laptop", "", "/m/pythia,/m/ft", "blocks.2.hook_mlp_out")
-    ('paper-released', 'laptop-pythia+ft-blocks.2.hook_mlp_out')
+    >>> run_name("laptop", "", "a=/m/pythia,b=/m/ft", "blocks.2.hook_mlp_out")
+    'laptop-pythia+ft-blocks.2.hook_mlp_out'
     """
-    names = ["released"] if models.startswith("released") else [Path(item.split("=")[-1].strip()).name
-                                                                for item in models.split(",")]
-    return "-".join(filter(None, (Path(profile).stem, Path(corpora).name, "+".join(names), hook)))
+    names = [Path(item.split("=")[-1].strip()).name for item in models.split(",")]
+    return "-".join(filter(None, (Path(lineage).stem, Path(corpora).name, "+".join(names), hook)))
 
 
-def figures(profile: str, corpora: str, models: str = "", hook: str = "") -> Path:
+def figures(lineage: str, corpora: str, models: str = "", hook: str = "") -> Path:
     """figures/ for the run that is committed, a folder below it for any other; UNIFEAT_FIGURES overrides."""
     if own := os.environ.get("UNIFEAT_FIGURES"):
         return Path(own).expanduser().resolve()
-    committed = (profile, corpora) in (("laptop", ""), ("laptop", "embedded")) and not models and not hook
-    return ROOT / "figures" / ("" if committed else run_name(profile, corpora, models, hook))
+    committed = (lineage, corpora) in (("laptop", ""), ("laptop", "embedded")) and not models and not hook
+    return ROOT / "figures" / ("" if committed else run_name(lineage, corpora, models, hook))
 
 
 def store() -> Path:

@@ -5,11 +5,9 @@ work folder, its files are fsynced and listed in a manifest with sizes and sha25
 whatever is there under a final name is therefore whole. Sizes are checked at every load, hashes by `faults`.
 """
 
-import ast
 import contextlib
 import dataclasses
 import errno
-import functools
 import hashlib
 import json
 import os
@@ -21,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from unifeat.support import import_lock, locks
+from unifeat.support import locks
 from unifeat.support.locks import StoreError  # noqa: F401 - what callers of this module catch
 
 MANIFEST, CHECKPOINT = "manifest.json", "checkpoint"
@@ -50,26 +48,6 @@ def _plain(value):
     if dataclasses.is_dataclass(value):
         return dataclasses.asdict(value)
     raise TypeError(f"{type(value).__name__} cannot be part of a key")
-
-
-def code_version(*modules) -> str:
-    """Hash of the modules' code without comments and docstrings, so that prose changes keep the store valid."""
-    paths = [Path(module.__file__) for module in modules]
-    return digest([_code(path, path.stat().st_mtime_ns) for path in paths])
-
-
-@functools.lru_cache(maxsize=128)
-def _code(path: Path, _changed: int) -> str:
-    """A module without prose; parsed again only when its file has changed."""
-    text = path.read_text(encoding="utf-8")
-    with import_lock.LOCK:
-        tree = ast.parse(text)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if (isinstance(body, list) and body and isinstance(body[0], ast.Expr)
-                and isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str)):
-            node.body = body[1:]
-    return ast.dump(tree)
 
 
 def make(root: Path, stage: str, build: Callable[[Path], None], *, config=None, inputs=(), code="") -> Artefact:

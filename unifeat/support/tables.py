@@ -12,7 +12,7 @@ def csv(frame: pd.DataFrame) -> str:
 
 def write(folder: Path, rows: list[dict], columns: list[str]) -> None:
     """Rows as folder/table.csv, with these columns in this order."""
-    (folder / "table.csv").write_text(csv(pd.DataFrame(rows)[columns]), encoding="utf-8")
+    (folder / "table.csv").write_text(csv(pd.DataFrame(rows, columns=columns)), encoding="utf-8")
 
 
 def read(artefact) -> pd.DataFrame:

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from unifeat.lineage.settings import DOMAINS
 from unifeat.support import import_lock
+from unifeat.text import bpe
+from unifeat.text.bpe import EOS
 from unifeat.text.deduplicate import distinct
 from unifeat.text.files import CorpusError
 from unifeat.text.sources import documents
-from unifeat.text.tokenizer import EOS
 
 SPLITS = ("train", "validation")
 MIN_BYTES = 200  # shorter documents are dropped
-COMMENT = {  # a block of comment lines and the blank lines around it
+COMMENT = {  # by language: a block of comment lines and the blank lines around it
     "python": re.compile(r"\s*(?:#[^\n]*\n)+\n*"),
     "lua": re.compile(r"\s*(?:--(?:\[\[.*?\]\]|[^\n]*)[ \t]*\n)+\n*", re.DOTALL),
 }
@@ -59,6 +59,11 @@ class Corpus:
         stream = self.tokens(domain, split)
         return stream[:len(stream) // self.context * self.context].reshape(-1, self.context)
 
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains in their order."""
+        return tuple(dict.fromkeys(row["domain"] for row in self.rows))
+
     def stats(self):
         """The rows as a pandas DataFrame."""
         import pandas
@@ -66,38 +71,39 @@ class Corpus:
         return pandas.DataFrame(self.rows)
 
 
-def build(config, folder: Path, downloads: Path, tokenizer=None) -> None:
+def build(config, texts: dict, folder: Path, downloads: Path, tokenizer=None) -> None:
     """Write tokenizer/, <domain>.<split>.npy and corpora.json into `folder`.
 
-    config: profiles.Corpora; downloads: folder that keeps the pinned archives; tokenizer: the one to pack with
-    (transformers.PreTrainedTokenizerFast, token 0 opening a document), None to train one on the text.
+    config: settings.Corpora; texts: settings.Text by domain; downloads: folder that keeps the pinned archives;
+    tokenizer: the one to pack with (transformers.PreTrainedTokenizerFast, token 0 opening a document), None to train
+    one on the text.
 
     Raises:
         CorpusError: text that cannot be fetched or read, or too little of it.
     """
     folder, kept, rows = Path(folder), {}, []
-    for domain in DOMAINS:
-        found = documents(domain, config, Path(downloads))
-        kept[domain], dropped = select(domain, [source.texts for source in found], config)
+    for domain, text in texts.items():
+        found = documents(domain, text, config, Path(downloads))
+        kept[domain], dropped = select(domain, [source.texts for source in found], config, text.language)
         rows += [_row(domain, split, number, source, kept[domain], dropped)
                  for number, source in enumerate(found) for split in SPLITS]
         size = sum(doc.bytes for doc in kept[domain]) / 1e6
         print(f"{domain:8} {len(kept[domain]):6,} documents {size:7.2f} MB  "
               f"{'; '.join(source.label for source in found)}", flush=True)
     if tokenizer is None:
-        tokenizer = tokenizer.wrap(tokenizer.train(_sample(kept, config.tokenizer_bytes), config.vocab), config.context)
+        tokenizer = bpe.wrap(bpe.train(_sample(kept, config.tokenizer_bytes), config.vocab), config.context)
     tokenizer.save_pretrained(folder / "tokenizer")
-    for domain in DOMAINS:
+    for domain in texts:
         for split in SPLITS:
             docs = [doc for doc in kept[domain] if doc.split == split]
             if split == "train":
                 docs = [docs[i] for i in np.random.default_rng(config.seed).permutation(len(docs))]
-            stream, lengths = tokenizer.pack(tokenizer.backend_tokenizer, [doc.text for doc in docs])
+            stream, lengths = bpe.pack(tokenizer.backend_tokenizer, [doc.text for doc in docs])
             np.save(folder / f"{domain}.{split}.npy", stream)
             here = [row for row in rows if (row["domain"], row["split"]) == (domain, split)]  # one per source
             for length, doc in zip(lengths, docs, strict=True):
                 here[doc.source]["tokens"] += length
-    facts = dict(source=config.source, context=config.context, vocab=len(tokenizer), rows=rows)
+    facts = dict(context=config.context, vocab=len(tokenizer), rows=rows)
     (folder / "corpora.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
@@ -122,8 +128,8 @@ def load(folder: Path) -> Corpus:
             from transformers import PreTrainedTokenizerFast
 
             tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
-        corpus = Corpus(folder, tokenizer, facts["rows"], facts["context"], tokenizer.token_bytes(tokenizer))
-        for domain in DOMAINS:
+        corpus = Corpus(folder, tokenizer, facts["rows"], facts["context"], bpe.token_bytes(tokenizer))
+        for domain in corpus.domains:
             for split in SPLITS:
                 corpus.tokens(domain, split)
     except (OSError, ValueError, KeyError) as error:
@@ -134,7 +140,7 @@ def load(folder: Path) -> Corpus:
 
 # Choice of documents ------------------------------------------------------------------------------
 
-def clean(text: str, domain: str = "") -> str:
+def clean(text: str, language: str = "") -> str:
     r"""Unix line ends, no NUL at the end, and in code no licence comments at the top.
 
     Licence headers are the same in hundreds of files: a model, and its features, would be judged on them.
@@ -146,17 +152,17 @@ def clean(text: str, domain: str = "") -> str:
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\0")
     start = end = 0
-    while domain in COMMENT and (block := COMMENT[domain].match(text, start)):
+    while language in COMMENT and (block := COMMENT[language].match(text, start)):
         start = block.end()
         if LICENCE.search(block.group()):
             end = start
     return text[end:]
 
 
-def select(domain: str, texts: list[list[str]], config) -> tuple[list[Document], dict]:
+def select(domain: str, texts: list[list[str]], config, language: str = "") -> tuple[list[Document], dict]:
     """Documents to keep, in hash order, and the number of near-duplicates dropped by (source, split).
 
-    texts: one list per source. Split and order are two halves of one hash of the text, so neither depends on
+    texts: one list per source; language: as for `clean`. Split and order are two halves of one hash of the text, so neither depends on
     the order in which documents arrive, and config.max_bytes takes the same documents every time.
     Near-duplicates go before the split, so none stands across it.
 
@@ -166,7 +172,7 @@ def select(domain: str, texts: list[list[str]], config) -> tuple[list[Document],
     pool = {}
     for source, many in enumerate(texts):
         for text in many:
-            text = clean(text, domain)
+            text = clean(text, language)
             data = text.encode("utf-8", "surrogatepass")
             if len(data) >= MIN_BYTES and text.strip():
                 mark = hashlib.blake2b(data, digest_size=16).digest()

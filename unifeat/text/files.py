@@ -19,8 +19,10 @@ class CorpusError(UnifeatError):
     """A corpus that cannot be had or read."""
 
 
-def find(domain: str, folder: Path) -> list[Path]:
+def find(domain: str, folder: Path, language: str = "") -> list[Path]:
     """Files of `domain`: folder/<domain>/** or folder/<domain>.*, in the known formats, sorted by name.
+
+    language: python or lua, whose source files are read too.
 
     Raises:
         CorpusError: the folder does not exist, or has nothing for the domain.
@@ -28,15 +30,38 @@ def find(domain: str, folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise CorpusError(f"The corpora folder {folder} does not exist; set corpora.folder to one with a "
                           f"subfolder or file for each domain, such as {domain}.jsonl.")
-    formats = (*FORMATS, EXTENSIONS.get(domain, ".txt"))
-    inside = folder / domain
-    found = inside.rglob("*") if inside.is_dir() else folder.glob(f"{domain}.*")
-    paths = sorted(path for path in found if path.is_file() and path.name.endswith(formats)
-                   and not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    formats, own = _formats(language), folder / domain
+    found = own.rglob("*") if own.is_dir() else folder.glob(f"{domain}.*")
+    paths = _readable(found, folder, formats)
     if not paths:
         raise CorpusError(f"{folder} has nothing for the domain {domain}: add a subfolder {domain}/ or a "
-                          f"file {domain}.jsonl (formats: {', '.join(dict.fromkeys(formats))}).")
+                          f"file {domain}.jsonl (formats: {', '.join(formats)}).")
     return paths
+
+
+def inside(domain: str, path: Path, language: str = "") -> list[Path]:
+    """Files of `domain` at `path`: the file itself, or all in the folder in the known formats, sorted by name.
+
+    Raises:
+        CorpusError: it does not exist, or holds nothing that can be read.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise CorpusError(f"The text of the domain {domain}, {path}, does not exist; correct its path.")
+    paths = _readable(path.rglob("*"), path, _formats(language))
+    if not paths:
+        raise CorpusError(f"{path} has nothing for the domain {domain} (formats: {', '.join(_formats(language))}).")
+    return paths
+
+
+def _formats(language: str) -> tuple[str, ...]:
+    return FORMATS + ((EXTENSIONS[language],) if language else ())
+
+
+def _readable(found, folder: Path, formats: tuple[str, ...]) -> list[Path]:
+    return sorted(path for path in found if path.is_file() and path.name.endswith(formats)
+                  and not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def read(path: Path) -> list[str]:

@@ -10,22 +10,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from unifeat.lineage.settings import DOMAINS
 from unifeat.support.store import sha256
 from unifeat.text import archives, files, hub
 from unifeat.text.files import CorpusError
 
-EMBEDDED = Path(__file__).parent / "profiles" / "embedded.toml"
+EMBEDDED = Path(__file__).with_name("embedded.toml")
 ROWS = 1000  # of a data set that are read at once
 JOINED = 2000  # bytes of consecutive lines that make one document when a data set holds one line a row
-
-# The paper's data sets: name, column, commit (see `hub.commit`). Local copies in hub layout are read as they are.
-HUB = {
-    "english": ("nilq/baby-python", "content", "2b8e08a55375e38eeefbe5b01ab09a0c36447ce5"),
-    "python": ("nilq/baby-python", "content", "2b8e08a55375e38eeefbe5b01ab09a0c36447ce5"),
-    "stories": ("roneneldan/TinyStories", "text", "f54c09fd23315a6f9c86f9dc80f725de7d8f9c64"),
-    "lua": ("nilq/small-lua-stack", "content", "0cd6e4e"),
-}
 
 
 @dataclass(frozen=True)
@@ -40,47 +31,67 @@ class Source:
     texts: list[str] = field(repr=False)
 
 
-def documents(domain: str, config, downloads: Path) -> list[Source]:
-    """All text of `domain` (one of english, python, stories, lua) from the source that `config` names.
+def documents(domain: str, text, config, downloads: Path) -> list[Source]:
+    """All documents of `domain` from the source that `text` names, or `config` where it names none.
 
-    config: profiles.Corpora (source, folder and max_bytes are used); downloads: folder for pinned archives.
+    text: settings.Text; config: settings.Corpora (source, folder and max_bytes are used); downloads: folder for pinned
+    archives.
 
     Raises:
         CorpusError: no network, wrong hash, unreadable or missing file, or no text.
     """
-    if config.source == "files":
-        found = [_files(domain, Path(config.folder))]
-    elif config.source == "hub":
-        found = [_hub(domain, config)]
+    source = text.source or config.source
+    if source == "files":
+        found = [_files(domain, _paths(domain, text, config))]
+    elif source == "hub":
+        found = [_hub(domain, text.hub, config)]
     else:
-        found = [_embedded(entry, downloads) for entry in pinned()[domain]]
-    if not any(text.strip() for source in found for text in source.texts):
+        found = [_embedded(entry, downloads) for entry in _set(domain, text)]
+    if not any(one.strip() for source in found for one in source.texts):
         raise CorpusError(f"The {domain} corpus ({', '.join(source.package for source in found)}) is empty; "
                           "give it at least two documents of text.")
     return found
 
 
-def fingerprint(config) -> dict:
-    """What the corpora of `config` are made from, as JSON: pins, or the hashes of the files to be read.
+def fingerprint(texts: dict, config) -> dict:
+    """What the corpora are made from, as JSON by domain: pins, or the hashes of the files to be read.
 
     Part of the artefact's key, so that a changed text or pin is never answered from the store.
 
     Raises:
         CorpusError: a folder or domain is missing.
     """
-    if config.source == "embedded":
-        return pinned()
-    folder = Path(config.folder)
-    if config.source == "files":
-        return {domain: _digest(files.find(domain, folder)) for domain in DOMAINS}
+    return {domain: _fingerprint(domain, text, config) for domain, text in texts.items()}
+
+
+def _fingerprint(domain: str, text, config):
+    source = text.source or config.source
+    if source == "embedded":
+        return _set(domain, text)
+    if source == "files":
+        return _digest(_paths(domain, text, config))
     if not config.folder:
-        return {domain: list(HUB[domain]) for domain in DOMAINS}
-    return {domain: _digest(path for path in folder.joinpath(HUB[domain][0]).rglob("*") if path.is_file())
-            for domain in DOMAINS}
+        return [text.hub.name, text.hub.column, text.hub.revision]
+    return _digest(path for path in Path(config.folder, text.hub.name).rglob("*") if path.is_file())
+
+
+def _paths(domain: str, text, config) -> list[Path]:
+    """The files of a domain: those of its own path, or of what has its name in the corpora's folder."""
+    if text.path:
+        return files.inside(domain, Path(text.path), text.language)
+    return files.find(domain, Path(config.folder), text.language)
+
+
+def _set(domain: str, text) -> list[dict]:
+    found = pinned()
+    if text.embedded not in found:
+        raise CorpusError(f"The domain {domain} asks for the embedded text {text.embedded!r}; choose one of "
+                          f"{', '.join(found)}.")
+    return found[text.embedded]
 
 
 def pinned() -> dict[str, list[dict]]:
-    """The table of embedded sources by domain (`profiles/embedded.toml`)."""
+    """The table of embedded sources by set (`embedded.toml`)."""
     return tomllib.loads(EMBEDDED.read_text(encoding="utf-8"))
 
 
@@ -112,18 +123,17 @@ def _chapters(text: str) -> list[str]:
 READERS = {"text": lambda text: [text], "summaries": _summaries, "chapters": _chapters}
 
 
-def _files(domain: str, folder: Path) -> Source:
-    paths = files.find(domain, folder)
+def _files(domain: str, paths: list[Path]) -> Source:
     name = paths[0].name if len(paths) == 1 else f"{domain}/ ({len(paths)} files)"
     return Source(f"{domain} texts of the user", name, "", _digest(paths), "the user's",
                   [text for path in paths for text in files.read(path)])
 
 
-# Hub: the paper's data sets -----------------------------------------------------------------------
+# Hub: data sets -----------------------------------------------------------------------
 
-def _hub(domain: str, config) -> Source:
-    """Rows of the paper's data set, streamed in file order until config.max_bytes (0 = all of them)."""
-    name, column, revision = HUB[domain]
+def _hub(domain: str, pin, config) -> Source:
+    """Rows of a data set, streamed in file order until config.max_bytes (0 = all of them)."""
+    name, column, revision = pin.name, pin.column, pin.revision
     local = Path(config.folder, name) if config.folder else None
     if local is not None and not local.is_dir():
         raise CorpusError(f"{local} does not exist; for CORPORA=hub with a local folder, lay the data "
@@ -137,7 +147,7 @@ def _hub(domain: str, config) -> Source:
         rows = datasets.load_dataset(str(local or name), split="train", streaming=True,
                                      revision=None if local else revision).with_format("arrow")
         texts = (text for batch in rows.iter(ROWS) for text in batch[column].to_pylist() if text)
-        texts = list(_take(texts, domain, name, config.max_bytes))
+        texts = list(_take(texts, domain, pin, config.max_bytes))
     except KeyError as error:
         raise CorpusError(f"The data set {local or name} has no column {column}; its layout has changed, so "
                           "pin another revision.") from error
@@ -149,15 +159,14 @@ def _hub(domain: str, config) -> Source:
     return Source(f"{name} ({domain})", name, version, "", "see the data set's card", texts)
 
 
-def _take(texts, domain: str, name: str, limit: int) -> Iterator[str]:
-    """Texts of `domain`; baby-python mixes English and Python rows, told apart by `looks_like_python`."""
-    mixed = name == HUB["english"][0]
+def _take(texts, domain: str, pin, limit: int) -> Iterator[str]:
+    """Texts of `domain`; of a set that mixes prose and Python, told apart by `looks_like_python`, what `pin` keeps."""
     total, lines, held = 0, [], 0
-    with tqdm(total=limit or None, desc=f"{domain} from {name}", unit="B", unit_scale=True, delay=5) as bar:
+    with tqdm(total=limit or None, desc=f"{domain} from {pin.name}", unit="B", unit_scale=True, delay=5) as bar:
         for text in texts:
-            if mixed and looks_like_python(text) != (domain == "python"):
+            if pin.keep and looks_like_python(text) != (pin.keep == "python"):
                 continue
-            if mixed and domain == "english" and len(text) < 200:  # a row may be one line of a transcript
+            if pin.keep == "prose" and len(text) < 200:  # a row may be one line of a transcript
                 lines.append(text.strip())
                 held += len(lines[-1])
                 if held < JOINED:

@@ -1,0 +1,50 @@
+"""What `make figures` and `make controls` promise to write, and whether they did."""
+
+from pathlib import Path
+
+from unifeat.pipeline.notebooks import NotebookError
+from unifeat.support import paths
+
+FIGURES = ("corpora", "loss_curves", "domain_matrix", "fig5_merge_sweep", "sae_card", "fig1_design",
+           "fig2_flow", "ladder", "fig3_universal", "fig4_vanished", "fig6_explanations", "swap", "verdicts")
+LONG = ("09_controls",)  # `controls` runs these, `figures` does not
+CONTROLS = tuple(f"control_{name}" for name in ("initialization", "thresholds", "densities", "mixes", "kinds",
+                                                "sizes", "lengths", "models", "frontier"))
+TABLES = {  # columns in their order
+    "models": "model,domain,split,tokens,bytes,loss_nats,accuracy,bits_per_byte",
+    "saes": "model,kind,seed,arm,width,l0,fvu,ce_recovered_mean,ce_recovered_zero,dead_share,live",
+    "persistence": ("arm,parent,child,side,rule,tau,n_parent,n_child,"
+                    "observed,ci_low,ci_high,ceiling,null,excess"),
+    "flow": "source,target,kind,features,share",
+    "explanations": "group,kind,model,seed,feature,explainer,explanation,simulation,detection",
+}
+OF_A_SHAPE = {"merge_sweep": "method,t,domain,loss_nats,accuracy,merge"}  # written where the lineage has the shape
+WITH_EDGES = ("persistence", "flow")  # have rows only where there is an edge
+
+
+def check(folder: Path, saved: set[str], promised=FIGURES, tables=TABLES, edges: bool = True) -> list[str]:
+    """Every promised file is in `folder`, saved by this run, and every promised table has its columns.
+
+    Returns the sentences on figures that were left out, since the lineage has not their shape.
+
+    Raises:
+        NotebookError: names the first file that is not there.
+    """
+    left_out = {name: (folder / f"{name}.txt").read_text(encoding="utf-8").strip() for name in promised
+                if (folder / f"{name}.txt").is_file()}
+    files = [f"{name}.{kind}" for name in promised if name not in left_out for kind in ("pdf", "png", "json")]
+    files += [f"data/{name}.csv" for name in tables] + ["manifest.json"]
+    for name in files:
+        if not (folder / name).is_file() or not (folder / name).stat().st_size:
+            raise NotebookError(f"The notebooks ran, but {paths.relative(folder)}/{name} was not written.")
+    present = {name: columns for name, columns in OF_A_SHAPE.items() if (folder / "data" / f"{name}.csv").is_file()}
+    for name, columns in {**tables, **(present if tables else {})}.items():
+        header, *rows = (folder / "data" / f"{name}.csv").read_text(encoding="utf-8").splitlines()
+        if header != columns or not rows and (edges or name not in WITH_EDGES):
+            raise NotebookError(f"The notebooks ran, but data/{name}.csv has {len(rows)} rows and columns "
+                                f"{header}; it must have the columns {columns}.")
+    for name in promised:
+        if name not in saved:
+            raise NotebookError(f"The notebooks ran, but none of them saved {name}: the file in "
+                                f"{paths.relative(folder)}/ is of an earlier run.")
+    return list(left_out.values())
