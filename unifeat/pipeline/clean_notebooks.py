@@ -11,11 +11,14 @@ from unifeat.support.errors import UnifeatError
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 ADDED = {"injected-parameters", "papermill-error-cell-tag"}  # tags of the cells that papermill adds
+ANSWER = "**Answer.**"  # what follows it in the first cell is written from the tables
 TRANSIENT = {"papermill", "execution", "ExecuteTime", "scrolled"}  # metadata of a cell that tell of one run
 
 
-def strip_notebook(executed: Path, source: Path, root: Path) -> None:
+def strip_notebook(executed: Path, source: Path, root: Path, answer: str = "") -> None:
     """Write the notebook `executed` to `source`, the notebook it was run from, without traces of the run.
+
+    Its prose is that of `source`, with `answer` (unless "") in the first cell.
 
     Dropped: papermill's cells and metadata, timings, the kernel's execution counts, stderr (progress bars), memory
     addresses and the absolute path of the repository `root`. Applied again, it changes nothing.
@@ -29,8 +32,14 @@ def strip_notebook(executed: Path, source: Path, root: Path) -> None:
     notebook.cells = [cell for cell in notebook.cells if not ADDED & set(cell.metadata.get("tags", []))]
     if any(item.output_type == "error" for cell in notebook.cells for item in cell.get("outputs", [])):
         raise UnifeatError(f"{executed.name} failed when it was last run; correct it and run 'make figures'.")
-    if source.is_file() and _sources(notebook) != _sources(nbformat.read(source, as_version=4)):
-        raise UnifeatError(f"{source.name} has been edited since it was last run; run 'make figures' first.")
+    if source.is_file():
+        written = nbformat.read(source, as_version=4)
+        if _sources(notebook) != _sources(written):
+            raise UnifeatError(f"{source.name} has been edited since it was last run; run 'make figures' first.")
+        for cell, own in zip(notebook.cells, written.cells, strict=True):
+            cell.source = own.source
+    if notebook.cells:
+        notebook.cells[0].source = with_answer(notebook.cells[0].source, answer)
     runs = itertools.count(1)  # nbval wants a number on every cell that has outputs
     for number, cell in enumerate(notebook.cells, 1):
         cell.id = f"cell-{number}"
@@ -47,8 +56,18 @@ def strip_notebook(executed: Path, source: Path, root: Path) -> None:
     source.write_text(nbformat.writes(notebook, indent=1) + "\n", encoding="utf-8")
 
 
+def with_answer(cell: str, text: str) -> str:
+    """A first cell with its answer replaced.
+
+    >>> with_answer("# T\\n\\n**Question.** Why?\\n\\n**Answer.** Old.", "Because of 3.")
+    '# T\\n\\n**Question.** Why?\\n\\n**Answer.** Because of 3.'
+    """
+    return cell[:cell.index(ANSWER)] + f"{ANSWER} {text}" if text and ANSWER in cell else cell
+
+
 def _sources(notebook) -> list[tuple[str, str]]:
-    return [(cell.cell_type, cell.source) for cell in notebook.cells]
+    """What a run depends on: the cells in order, of prose only that it is there."""
+    return [(cell.cell_type, cell.source if cell.cell_type == "code" else "") for cell in notebook.cells]
 
 
 def _outputs(outputs: list, root: Path) -> list:

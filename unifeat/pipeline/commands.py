@@ -109,18 +109,19 @@ def _compare_with_committed(folder: Path) -> None:
 def strip(options: argparse.Namespace) -> int:
     """Copy the executed notebooks of a lineage over those in notebooks/, without traces of the run; the pages of results
     and the headline numbers too."""
-    from unifeat.pipeline import headline, readme  # with torch, which the other commands need not wait for
+    from unifeat.pipeline import answers, headline, readme  # with torch, which the other commands need not wait for
     from unifeat.support import store
     from unifeat.support.tables import csv
 
+    lineage, figures_ = choose(options.lineage), paths.ROOT / "figures"
     readme.refresh(paths.ROOT)
     for path in notebooks.find_notebooks(paths.ROOT / "notebooks"):
         done = executed(options.lineage, "") / path.name
         if path.stem in promises.LONG and not done.is_file():
             continue  # `controls` has not run here; the committed copy stays
-        strip_notebook(done, path, paths.ROOT)
+        strip_notebook(done, path, paths.ROOT, answers.answer(path.stem, figures_, lineage))
         print(f"notebooks/{path.name}")
-    store.write_text(paths.ROOT / "figures" / "headline.csv", csv(headline.numbers(paths.ROOT / "figures")))
+    store.write_text(figures_ / "headline.csv", csv(headline.numbers(figures_)))
     return 0
 
 

@@ -44,9 +44,9 @@ def state(lineage: Lineage, parameters: dict) -> str:
 
 
 def notebook(path: Path, common: str) -> str:
-    """Hash of one notebook's cells (outputs left out) and of the `state` common to all."""
+    """Hash of one notebook's code cells (outputs left out) and of the `state` common to all."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return store.digest([[cell["cell_type"], "".join(cell["source"])] for cell in cells], common)
+    return store.digest(["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"], common)
 
 
 def write(record: Path, key: str, saved: dict[str, list[str]]) -> None:

@@ -1,9 +1,11 @@
-"""What all figures share: style sheet, one fixed color per model and domain, writing without timestamps."""
+"""What all figures share: style sheet, legends and names that fit, what is left out, writing without timestamps."""
 
 import functools
 import io
 import math
+import re
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
@@ -13,22 +15,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from unifeat.support.theme import GREY
+
 STYLE = Path(__file__).parent / "unifeat.mplstyle"
 WIDTH = 7.2  # inches, every figure: the text width of a page
-MODELS = ("base", "lua", "stories", "merged")
-EDGES = (("base", "lua"), ("base", "stories"), ("lua", "merged"), ("stories", "merged"))
-DOMAINS = ("english", "python", "stories", "lua")
-
-# Okabe and Ito's colors, distinct in the common kinds of color blindness. Stories and Lua as domains have the
-# hue of their model, lighter; English and Python have hues that no model has.
-MODEL_COLORS = {"base": "#4D4D4D", "lua": "#0072B2", "stories": "#D55E00", "merged": "#CC79A7"}
-DOMAIN_COLORS = {"english": "#009E73", "python": "#332288", "stories": "#E69F00", "lua": "#56B4E9"}
-DOMAIN_MARKERS = {"english": "o", "python": "s", "stories": "^", "lua": "D"}
-MODEL_NAMES = {"base": "Base (English+Python)", "lua": "Lua", "stories": "Stories",
-               "merged": "Merged (SLERP)"}
-SHORT_NAMES = {"base": "Base", "lua": "Lua", "stories": "Stories", "merged": "Merged"}
-DOMAIN_NAMES = {"english": "English", "python": "Python", "stories": "Stories", "lua": "Lua"}
-GREY = "#8A8A8A"
+CHARACTER = 0.058  # inches, the mean width of a character at 7 points
+MOST = 8  # models that a figure can hold
 
 
 class Picture(Figure):
@@ -36,6 +28,32 @@ class Picture(Figure):
 
     def _repr_png_(self) -> bytes:
         return _render(self, "png", dpi=self.dpi)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What a plot returns where a lineage has not the shape that the figure needs: one sentence that says so."""
+
+    sentence: str
+
+    def __str__(self) -> str:
+        return self.sentence
+
+    def _repr_markdown_(self) -> str:
+        return "*" + re.sub(r"([\\`*_$<\[])", r"\\\1", self.sentence) + "*"
+
+
+def crowded(models, figure: str, where: str) -> LeftOut | None:
+    """What stands in a figure's place if there are more models than it can hold, else None.
+
+    figure: its name in a sentence; where: the file that holds its numbers.
+
+    >>> print(crowded(range(9), "The ladder", "data/ladder.csv"))
+    The ladder shows at most 8 models, and here are 9; its numbers are in data/ladder.csv.
+    """
+    if len(models) <= MOST:
+        return None
+    return LeftOut(f"{figure} shows at most {MOST} models, and here are {len(models)}; its numbers are in {where}.")
 
 
 def styled(draw):
@@ -48,6 +66,8 @@ def styled(draw):
     def wrapper(*args, **kwargs):
         with mpl.style.context(STYLE, after_reset=True):
             fig = draw(*args, **kwargs)
+            if isinstance(fig, LeftOut):
+                return fig
             fig.get_layout_engine().execute(fig)
             fig.set_layout_engine("none")
         return fig
@@ -90,6 +110,45 @@ def _render(fig: Figure, kind: str, dpi=None) -> bytes:
     with mpl.style.context(STYLE, after_reset=True):
         fig.savefig(buffer, format=kind, metadata=metadata, dpi=dpi or mpl.rcParams["savefig.dpi"])
     return buffer.getvalue()
+
+
+def legend(fig, entries, loc: str = "outside upper center", **options):
+    """A legend of (handle, text) pairs in as many columns as the page is wide."""
+    handles, texts = zip(*entries, strict=True)
+    room = WIDTH / CHARACTER * 7 / options.get("fontsize", 7)
+    columns = next((n for n in range(len(texts), 1, -1) if _columns(texts, n) <= room), 1)
+    texts = [f"\u200b{text}" if text.startswith("_") else text for text in texts]  # matplotlib leaves out "_..."
+    return fig.legend(handles, texts, loc=loc, ncols=columns, **options)
+
+
+def _columns(texts, count: int) -> int:
+    """Characters across `count` columns of a legend, its handles and gaps counted as 8 each."""
+    return sum(8 + max(map(len, part), default=0) for part in np.array_split(np.array(texts, object), count))
+
+
+def clipped(text: str, room: int) -> str:
+    """A text of at most `room` characters: its beginning and its end, since names differ in either.
+
+    >>> clipped("Tuned on chats", 9), clipped("Base", 9)
+    ('Tune…hats', 'Base')
+    """
+    return text if len(text) <= room else f"{text[:room // 2]}…{text[len(text) - (room - 1) // 2:]}"
+
+
+def arrow(theme, parent: str, child: str, room: int = 34) -> str:
+    """An edge in at most `room` characters; the shorter name leaves its space to the longer."""
+    texts, half = (theme.short(parent), theme.short(child)), (room - 3) // 2
+    return " → ".join(clipped(one, max(half, room - 3 - len(other))) for one, other in (texts, texts[::-1]))
+
+
+def name_columns(ax, places, names, inches: float):
+    """Names what stands in columns `inches` apart: level where the names fit, else at a slant."""
+    room = int(inches / CHARACTER)
+    level = [textwrap.fill(name, max(room, 1), break_long_words=False) for name in names]
+    if all(len(line) <= room for name in level for line in name.split("\n")):
+        ax.set_xticks(places, level)
+    else:
+        ax.set_xticks(places, [clipped(name, 22) for name in names], rotation=32, ha="right", rotation_mode="anchor")
 
 
 def tint(color, share: float):
@@ -178,11 +237,6 @@ def ordered(found, preferred) -> list:
     """The values of `found` in the preferred order, unknown ones last."""
     found = list(dict.fromkeys(found))
     return [key for key in preferred if key in found] + [key for key in found if key not in preferred]
-
-
-def name_of(key: str, names: dict) -> str:
-    """The reader's name of a model or domain; an unknown one as it is."""
-    return names.get(key, str(key).replace("_", " ").capitalize())
 
 
 def hint(ax, text: str):

@@ -1,0 +1,113 @@
+"""The answer in each notebook's first cell: one sentence with its number, written from the tables of the run."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from unifeat.lineage import Lineage
+from unifeat.pipeline import readme
+from unifeat.studies import controls, weight_matching
+
+
+def answer(name: str, folder: Path, lineage: Lineage) -> str:
+    """The answer of the notebook `name` (such as 02_base_model) from folder/data; "" where there is none."""
+    found = ANSWERS.get(name[:2])
+    return found(lambda table: pd.read_csv(folder / "data" / f"{table}.csv"), lineage) if found else ""
+
+
+def _corpora(table: Callable, lineage: Lineage) -> str:
+    stats, leak = table("corpora"), table("leakage")
+    tokens = stats.groupby("split")["tokens"].sum() / 1e6
+    return (f"{len(lineage.domains)} domains with {tokens['train']:.1f} M training and {tokens['validation']:.2f} M held-out "
+            f"tokens, split by document; between {leak['share'].min():.1%} and {leak['share'].max():.1%} of a domain's "
+            "held-out windows of 13 tokens also stand in its training text.")
+
+
+def _base(table: Callable, lineage: Lineage) -> str:
+    root = lineage.roots[0]
+    own, held = lineage.mix(root)[0], _held_out(table("models"), "bits_per_byte")
+    words = ", ".join(f"{held[root, domain]:.3f} against {held['ngram', domain]:.3f} on {lineage.theme.domain(domain).label}"
+                      for domain in own)
+    better = sum(held[root, domain] < held["ngram", domain] for domain in own)
+    return (f"On {better} of its {len(own)} domains: {words} (bits per byte on held-out text, the model against a Kneser-Ney "
+            f"{lineage.evaluation.ngram}-gram of the same training text, both domains in one table).")
+
+
+def _fine_tuning(table: Callable, lineage: Lineage) -> str:
+    loss, parts = _held_out(table("models"), "loss_nats"), []
+    for parent, child in lineage.edges:
+        if lineage.models[child].training:
+            def change(domains, parent=parent, child=child):
+                return sum(loss[child, domain] - loss[parent, domain] for domain in domains) / len(domains)
+
+            gain, cost = change(lineage.mix(child)[0]), change(lineage.mix(parent)[0])
+            parts.append(f"{lineage.theme.short(child)} {gain:+.2f} nats per token on its own text and {cost:+.2f} on "
+                         f"{lineage.theme.model(parent).phrase}'s")
+    return f"{'; '.join(parts)} (held-out loss, child minus parent; one training seed)." if parts else ""
+
+
+def _merging(table: Callable, lineage: Lineage) -> str:
+    accuracy, parts = _held_out(table("models"), "accuracy"), []
+    for name, one in lineage.models.items():
+        if len(one.origins) == 2:
+            kept = [sum(accuracy[name, d] for d in lineage.mix(parent)[0]) / sum(accuracy[parent, d] for d in
+                                                                                lineage.mix(parent)[0])
+                    for parent in one.origins]
+            words = " and ".join(f"{share:.0%} of {lineage.theme.short(parent)}'s accuracy"
+                                 for share, parent in zip(kept, one.origins, strict=True))
+            parts.append(f"{lineage.theme.short(name)} keeps {words}, each on that parent's own text")
+    return f"{'; '.join(parts)}." if parts else ""
+
+
+def _saes(table: Callable, lineage: Lineage) -> str:
+    frame = table("saes")
+    return (f"Their L0 is {frame['l0'].min():.1f} to {frame['l0'].max():.1f}, they recover "
+            f"{frame['ce_recovered_mean'].min():.1%} to {frame['ce_recovered_mean'].max():.1%} of cross-entropy (mean "
+            f"ablation), and at most {frame['dead_share'].max():.1%} of an SAE's latents are dead.")
+
+
+def _flow(table: Callable, lineage: Lineage) -> str:
+    rows = table("ladder")
+    rows = rows[rows["group"].str.startswith("edges") & (rows["rule"] == "one_to_one")]
+    parts = [f"{row.comparison} {row.observed:.1%} [{row.ci_low:.1%}, {row.ci_high:.1%}] of a ceiling of {row.ceiling:.1%}"
+             for row in rows.itertuples()]
+    return (f"Of the child's live features this share has a one-to-one partner in the parent at r >= "
+            f"{lineage.comparison.tau:g}: {'; '.join(parts)} (95 % intervals over documents; with permuted tokens at most "
+            f"{rows['null'].max():.1%}).") if parts else ""
+
+
+def _cases(table: Callable, lineage: Lineage) -> str:
+    frame = table("partners")
+    others = frame.filter(regex="^r_(?!twin$)")
+    if others.empty:
+        return ""
+    least, tau = others.min(axis=1), lineage.comparison.tau
+    return (f"The most universal feature has a partner at r >= {least.max():.2f} in every other model; of the "
+            f"{len(frame):,} live features of {lineage.theme.model(lineage.edges[0][0]).phrase} {(least >= tau).mean():.1%} "
+            f"have one at r >= {tau:g} everywhere, and {(others.max(axis=1) < tau).mean():.1%} have one nowhere (best match, "
+            "so many-to-one).")
+
+
+def _explanations(table: Callable, lineage: Lineage) -> str:
+    median = table("explanations").groupby("group", sort=False)["simulation"].median()
+    return f"Median simulation scores (r): {', '.join(f'{group} {value:.2f}' for group, value in median.items())}."
+
+
+def _controls(table: Callable, lineage: Lineage) -> str:
+    found = [controls.answer(table(f"control_{name}"), title) for name, title in readme.CONTROLS.items()]
+    matter = [name for name, text in zip(readme.CONTROLS.values(), found, strict=True) if "it matters" in text]
+    return (f"Of {len(found)} settings, {len(matter)} move the excess of the first edge beyond their intervals: "
+            f"{', '.join(matter).lower()}.")
+
+
+def _verdicts(table: Callable, lineage: Lineage) -> str:
+    return weight_matching.answer(table("weights"))
+
+
+def _held_out(models: pd.DataFrame, column: str) -> pd.Series:
+    return models[models["split"] == "validation"].set_index(["model", "domain"])[column]
+
+
+ANSWERS = {"01": _corpora, "02": _base, "03": _fine_tuning, "04": _merging, "05": _saes, "06": _flow, "07": _cases,
+           "08": _explanations, "09": _controls, "10": _verdicts}

@@ -1,0 +1,166 @@
+"""What the figures show and what the columns of their tables mean, in words that hold for any lineage."""
+
+FIGURES = {  # in the order of the page: title, caption
+    "fig1_design": ("Figure 1, the design",
+        "How each model is made and on which text, with its held-out loss and the size of its SAEs."),
+    "fig2_flow": ("Figure 2, the flow",
+        "A ribbon holds the features that parent and child share one to one. The table gives each share with its "
+        "interval, ceiling and null; the curves give it at every threshold."),
+    "ladder": ("The ladder",
+        "How well partners correlate, rung by rung. The lowest rungs have nothing to share; the highest is a second "
+        "SAE of the same model."),
+    "fig3_universal": ("Figure 3, features that stay",
+        "First the feature whose lowest correlation over all other models is the highest, then one in the middle of "
+        "those that persist into the first child. The darker a token, the stronger the feature fires."),
+    "fig4_vanished": ("Figure 4, features that go and come",
+        "One feature that a second SAE of the parent finds again and the child lacks, one that emerges in the child, "
+        "one at the threshold, and one drawn at random."),
+    "fig5_merge_sweep": ("Figure 5, the merge along t",
+        "Accuracy and loss from the first parent (t = 0) to the second (t = 1): SLERP solid, a straight line dotted, "
+        "the parents and their common parent dashed."),
+    "fig6_explanations": ("Figure 6, explanation scores",
+        "How well an explanation predicts its feature on held-out text. The grey groups are controls: neurons, an SAE "
+        "of a random model, and explanations of other features."),
+    "corpora": ("The text",
+        "How much text each domain has, to train on and held out."),
+    "loss_curves": ("The training",
+        "Training loss (thin) and held-out loss on every domain, for each trained model."),
+    "domain_matrix": ("Every model on every domain",
+        "Held-out loss, with the n-gram baseline beside it. A frame marks a model's own domains."),
+    "sae_card": ("The SAE card",
+        "Active latents, unexplained variance, recovered cross-entropy and dead latents of every SAE. Compare the "
+        "features of two models only where these are alike."),
+    "swap": ("Every SAE on every model",
+        "How well the dictionary of one model describes the activations of another."),
+    "verdicts": ("Other verdicts",
+        "Whether weights, effects on the logits and ablations agree with correlation on which features are the same."),
+    "control_initialization": ("Control: initial weights",
+        "Excess on every edge when the SAEs start from different and from the same weights."),
+    "control_thresholds": ("Control: threshold",
+        "Excess at each threshold on the correlation."),
+    "control_densities": ("Control: firing density",
+        "Excess by how often a feature fires, in fifths of the child's features."),
+    "control_mixes": ("Control: comparison text",
+        "Excess on each domain alone and on all of them together."),
+    "control_kinds": ("Control: kind of SAE",
+        "Excess for each kind of SAE, all with about the same number of active latents."),
+    "control_sizes": ("Control: size of the dictionary",
+        "Excess by the number of latents per MLP neuron."),
+    "control_lengths": ("Control: length of training",
+        "Excess by the number of activations that the SAEs were trained on."),
+    "control_models": ("Control: seed of the language model",
+        "Parent and child, beside two models that were trained alike from different seeds."),
+    "control_frontier": ("Control: recipes of SAEs",
+        "How much of one SAE a second one finds again, against recovered cross-entropy. Each recipe differs from the "
+        "adopted one in one thing."),
+}
+
+SHARED = {  # columns that mean the same in every table
+    "observed": "the share of features with a partner at the threshold",
+    "ci_low, ci_high": "its 95 % interval",
+    "ceiling, ceiling_low, ceiling_high": "the same share between two SAEs of one model, and its interval",
+    "null": "the same share where there is nothing to share: tokens permuted, unless the table says otherwise",
+    "excess, excess_low, excess_high": "(observed - null) / (ceiling - null), and its interval",
+    "l0": "active latents per token",
+    "fvu": "share of the variance that the SAE leaves unexplained",
+    "ce_recovered_mean, ce_recovered_zero": "cross-entropy that the SAE keeps: 1 is the untouched model, 0 the model "
+                                            "with the activation's mean, or zero, in its place",
+    "dead_share": "share of latents that stopped firing in training",
+    "live": "latents that fire often enough on the comparison text to be compared",
+    "loss_nats, accuracy, bits_per_byte": "loss per token, share of next tokens foreseen, loss per byte of text",
+}
+
+VARIANTS = ("One row per variant `x`; shares are of the child's features, one to one. Where variants need SAEs of "
+            "their own, their quality stands beside.")
+
+TABLES = {  # what a row is, and the columns of its own
+    "persistence": ("One row per compared pair, arm, side, rule and threshold.", {
+        "arm": "`controlled` (SAEs from different seeds) or `as_published` (from equal ones)",
+        "parent, child": "the two models",
+        "side": "whose features are counted",
+        "rule": "`best` match, `mutual` best match, or `one_to_one` (the assignment with the greatest sum of r)",
+        "tau": "the threshold on Pearson's r",
+        "n_parent, n_child": "live features, mean over the pairs of SAEs"}),
+    "ladder": ("One row per rung and rule; shares are of the child's features at the lineage's threshold.", {
+        "group, comparison": "the rung, and what is compared on it",
+        "rule": "`best` or `one_to_one`",
+        "n_parent, n_child": "live features",
+        "mean, min, 10%, 25%, 50%, 75%, 90%, max": "the distribution of r",
+        "null_rotated": "the null with rotated activations"}),
+    "flow": ("One row per ribbon of Figure 2.", {
+        "source, target": "two models, or a model and a group of its features (such as `both`, `new`, `neither`)",
+        "kind": "persist, emerge or disappear",
+        "features": "how many, mean over the pairs of SAEs",
+        "share": "of the target's live features, or of the source's where they disappear or are split by fate"}),
+    "models": ("One row per model, domain and split; `ngram` is the Kneser-Ney baseline.", {
+        "model, domain, split": "what is measured, and on which text",
+        "tokens, bytes": "how much text that is"}),
+    "loss_curves": ("One row per evaluation in training.", {
+        "model, step, tokens": "how far the training was",
+        "split, domain": "the text",
+        "loss": "nats per token"}),
+    "merge_sweep": ("One row per merge, method, t and domain.", {
+        "merge, domain": "the merge, and the text",
+        "method": "`slerp`, `lerp` (a straight line) or `base` (the parents' common parent on the same text)",
+        "t": "0 is the first parent, 1 the second"}),
+    "angles": ("One row per tensor of the merge's parents.", {
+        "tensor, degrees": "the tensor, and the angle between the two",
+        "lerp": "whether SLERP is a straight line there"}),
+    "corpora": ("One row per domain, split and source.", {
+        "domain, split, source": "what the text is",
+        "package, version, sha256, licence": "where it comes from",
+        "documents, bytes, tokens": "how much there is",
+        "duplicates": "near-duplicates that were dropped"}),
+    "saes": ("One row per SAE, on held-out text of its model's own kind.", {
+        "model, kind, seed, width": "what it is",
+        "arm": "`controlled` in all rows"}),
+    "sae_density": ("One row per latent.", {
+        "model, seed": "its SAE",
+        "log10_density": "log10 of the share of tokens on which it fires"}),
+    "partners": ("One row per live feature of the first parent's first SAE. The column named after the parent numbers "
+                 "it; those named after other models number its best matches, and `r_` before a name is their r.", {
+        "r_twin": "its best r in a second SAE of the same model",
+        "fires": "on how many tokens it fires"}),
+    "fig3_universal": ("One row per shown token and model.", {
+        "case, position, token": "the context",
+        "model, feature, activation": "the feature that is shown or matched, and its activation on the token",
+        "r": "of the matched feature with the shown one",
+        "r_twin": "of the shown feature with the second SAE of its own model"}),
+    "fig4_vanished": ("As `fig3_universal.csv`.", {}),
+    "explanations": ("One row per explained feature and group.", {
+        "group, kind": "the group of Figure 6; `control` groups are grey there",
+        "model, seed, feature": "the feature",
+        "explainer, explanation": "who says what",
+        "simulation": "Pearson's r of predicted and true activations on held-out text",
+        "detection": "balanced accuracy of telling the windows in which it fires"}),
+    "swap": ("One row per SAE and model.", {
+        "sae_model, seed": "the SAE",
+        "model": "whose activations it reads"}),
+    "weights": ("One row per edge, set of features and verdict. Intervals draw the child's features.", {
+        "edge": "parent and child",
+        "features, share": "all, or those beyond one neuron, and how large a part of all these are",
+        "matched_by, verdict": "what pairs the features, and what judges the pairs: r, the cosine of decoders or of "
+                               "encoders, or r of the effects on the logits",
+        "strangers, rotated, neurons": "nulls: partners permuted, dictionary rotated, its neurons permuted; the "
+                                       "greatest is `null`",
+        "untrained": "the SAE of an untrained model in the parent's place"}),
+    "agreement": ("One row per edge and verdict, over one-to-one pairs.", {
+        "edge, verdict, pairs": "what is judged, by what, and how many pairs",
+        "share_r, share": "of the pairs at the threshold by r, and by the verdict",
+        "spearman": "rank correlation of the two",
+        "same, kappa": "how often both agree at the threshold, and beyond chance"}),
+    "causal": ("One row per pair whose features are taken out, each of its own model.", {
+        "edge, parent, child, r": "the pair",
+        "agreement": "r of the two changes of the logits",
+        "random": "the same with a stranger of the child"}),
+    "control_initialization": ("One row per edge and arm.", {
+        "x, edge": "the arm and the edge",
+        "same_index": "share of the pairs that have one index in both SAEs"}),
+    "control_frontier": ("One row per recipe, on the first edge's parent.", {
+        "varied, value": "the one thing that differs",
+        "width, k, tokens": "the recipe",
+        "shared": "features that the other seed finds again"}),
+    **{f"control_{name}": (VARIANTS, {}) for name in ("thresholds", "densities", "mixes", "sizes", "lengths",
+                                                      "models")},
+    "control_kinds": (VARIANTS, {"matched": "whether L0 is near enough to k for a fair comparison"}),
+}
