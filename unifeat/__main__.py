@@ -1,9 +1,9 @@
 """unifeat: follow the features of a language model through fine-tuning and merging.
 
 `track` compares two models or SAEs and writes one page. In a clone of the repository, `figures` and `controls` run the
-notebooks; `strip` refreshes the committed ones; `explorer` writes its page alone; `verify` and `gc` look after the store of
-results; `export` writes a finished run's models and SAEs for other libraries, `push` sends such a folder to the hub, `merge`
-makes a model from a mergekit file.
+notebooks; `strip` refreshes the committed ones; `explorer` writes its page alone; `verify` and `gc` look after the
+store of results; `export` writes a finished run's models and SAEs for other libraries, `push` sends such a folder to
+the hub, `merge` makes a model from a mergekit file.
 """
 
 import argparse
@@ -65,7 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     page = add("explorer", commands.explorer, "write the offline page of all features, and nothing else")
     cost = add("estimate", commands.estimate, "time, memory and disk of a run that trains everything")
     for command in (run, more, out, page, cost):
-        command.add_argument("--lineage", default="laptop", help="smoke, laptop (default), paper, released, or a .toml file")
+        command.add_argument("--lineage", default="laptop", help="smoke, laptop (default), paper, released, or a "
+                                                                 ".toml file")
         command.add_argument("--corpora", default="", help="embedded, hub, files, or a folder of yours")
     for command in (run, out, page):
         command.add_argument("--models", default="", help="given models: name=folder,name=folder,...")

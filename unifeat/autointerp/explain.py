@@ -56,7 +56,8 @@ def asked(run: Run, frames: dict, config: client.Settings, count: int = 0) -> di
 def _jobs(run, name, frame) -> dict:
     """What is to be asked about the features of `frame`: prompts for explanations, and held-out windows.
 
-    other: whose explanation stands in for each feature's own in the shuffled control, of the model in `groups.focus` only.
+    other: whose explanation stands in for each feature's own in the shuffled control, of the model in `groups.focus`
+    only.
     """
     f = sparse.csc_matrix(groups.activations(run, name))[:, frame["feature"].to_numpy()]
     probe, window, rng = run.comparison_text, groups.windows(run), np.random.default_rng(run.lineage.comparison.seed)
@@ -70,7 +71,8 @@ def _jobs(run, name, frame) -> dict:
     explain, held, mixed = ([[([words[i] for i in rows], v) for rows, v in one] for one in part]
                             for part in (shown, held, mixed))
     other = groups.derangement(len(frame), run.lineage.comparison.seed) if name == groups.focus(run)[0] else None
-    return dict(frame=frame, other=other, explain=[prompts.explain(one, _domains(run)) for one in explain], simulate=held,
+    return dict(frame=frame, other=other, explain=[prompts.explain(one, _domains(run)) for one in explain],
+                simulate=held,
                 detect=[[one[k:k + EXCERPTS] for k in range(0, len(one), EXCERPTS)] for one in mixed])
 
 

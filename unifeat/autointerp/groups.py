@@ -161,7 +161,8 @@ def members(run: Run, count: int = 0) -> dict[str, tuple[str, np.ndarray]]:
     """Figure 6's groups: {group: (model, features)}, one-to-one at the lineage's tau between the SAEs of `seeds`.
 
     Of the model in `focus`: all its features, those that persist into its child, those that emerged; and those of its
-    parent that vanished, as far as there are such models. count: at most so many of each group, drawn at random; 0 = all.
+    parent that vanished, as far as there are such models. count: at most so many of each group, drawn at random; 0 =
+    all.
     """
     chosen, tau, (name, parent, child) = seeds(run), run.lineage.comparison.tau, focus(run)
     short, groups = run.theme.short(name), {}

@@ -50,7 +50,8 @@ def quantile_rows(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def explain(contexts: list[tuple[list[str], np.ndarray]], domains: str) -> list[dict]:
-    """Chat messages that ask for an explanation; domains: what the model reads, in words; contexts: (token texts, activations), strongest context first."""
+    """Chat messages that ask for an explanation; domains: what the model reads, in words; contexts: (token texts,
+    activations), strongest context first."""
     peak = max((float(np.max(activations)) for _, activations in contexts), default=0.0)
     parts = []
     for number, (tokens, activations) in enumerate(contexts, 1):

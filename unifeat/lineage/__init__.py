@@ -1,7 +1,7 @@
 """A lineage: the table that says how each model is made, and the run that makes them.
 
-Start with `run.open_run("laptop")`: its methods compute each stage once and keep it in the store. `read` makes a `Lineage`
-from TOML, `given` takes models that exist already, `profiles/` holds the lineages that come with the package.
+Start with `run.open_run("laptop")`: its methods compute each stage once and keep it in the store. `read` makes a
+`Lineage` from TOML, `given` takes models that exist already, `profiles/` holds the lineages that come with the package.
 """
 
 from unifeat.lineage.reading import choose, read, shipped

@@ -30,7 +30,8 @@ def check(p: Lineage) -> None:
 def named(kind: str, name: str, where: str) -> None:
     if not NAME.fullmatch(name) or ".." in name or name in TAKEN or len(name) > 40:
         why = "is taken by the tables" if name in TAKEN else "cannot name files and columns"
-        raise LineageError(f"The {kind} name {name!r} of {where} {why}; use up to 40 letters, digits, '_', '-' and '.', and "
+        raise LineageError(f"The {kind} name {name!r} of {where} {why}; use up to 40 letters, digits, '_', '-' and "
+                           f"'.', and "
                            "give the name to be shown as its label.")
 
 
@@ -80,7 +81,8 @@ def _acyclic(p: Lineage) -> None:
     def walk(name, way):
         if name in way:
             circle = " → ".join((*way[way.index(name):], name))
-            raise LineageError(f"The parents of {p.name} go in a circle ({circle}); a model cannot be its own ancestor.")
+            raise LineageError(f"The parents of {p.name} go in a circle ({circle}); a model cannot be its own "
+                               f"ancestor.")
         for parent in p.models[name].needs:
             walk(parent, (*way, name))
 

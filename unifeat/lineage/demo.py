@@ -45,7 +45,8 @@ finetune = { text = ["x", "y"], tokens = 60_000 }
 
 
 def make(lineage: str = "smoke") -> Path:
-    """A folder with text/ (domains x and y), a/ (a GPT-2 of two layers), b/ (its fine-tune on y) and mine.toml, a lineage
+    """A folder with text/ (domains x and y), a/ (a GPT-2 of two layers), b/ (its fine-tune on y) and mine.toml, a
+    lineage
     of a, b and a third model c. The models have the sizes of `lineage`."""
     p = read(lineage)
     config = [p.corpora, p.model, *_trainings(p)]
@@ -56,7 +57,8 @@ def make(lineage: str = "smoke") -> Path:
 def _trainings(p: Lineage) -> list:
     """How a and b are trained: as the lineage's first model that is trained from scratch, and its first fine-tune."""
     members = p.models.values()
-    return [dataclasses.replace(next(filter(None, (getattr(one, way) for one in members))), text=(domain,), weights=(1.0,))
+    return [dataclasses.replace(next(filter(None, (getattr(one, way) for one in members))), text=(domain,),
+                                weights=(1.0,))
             for way, domain in (("train", "x"), ("finetune", "y"))]
 
 

@@ -52,7 +52,8 @@ def _fetched(one, downloads: Path) -> Path:
             commit = hub.commit(one.given, one.revision or "main", "model")
             snapshot_download(one.given, revision=commit, allow_patterns=list(FILES), local_dir=Path(work, "model"))
         except Exception as error:  # network, access, disk: many libraries' errors, one meaning for the user
-            raise ModelsError(f"Could not fetch the model {one.given} ({reason(error)[:200]}); check the network, or give "
+            raise ModelsError(f"Could not fetch the model {one.given} ({reason(error)[:200]}); check the network, or "
+                              f"give "
                               "a local copy's folder in the lineage.") from error
         os.replace(Path(work, "model"), path)
     print(f"Fetched {one.given} at {commit}", flush=True)
@@ -63,7 +64,8 @@ def _fetched(one, downloads: Path) -> Path:
 
 def _complete(name: str, folder: Path) -> None:
     if not folder.is_dir():
-        raise ModelsError(f"The folder of the model {name}, {folder} does not exist; give a folder in Hugging Face layout.")
+        raise ModelsError(f"The folder of the model {name}, {folder} does not exist; give a folder in Hugging Face "
+                          f"layout.")
     wanted = ["config.json", *_weights(folder)]
     if not any((folder / file).is_file() for file in TOKENIZERS):
         wanted.append(TOKENIZERS[0])

@@ -48,7 +48,8 @@ class Models(Texts):
         if one.checkpoint:
             of = self.lineage.models[one.checkpoint.of]
             below = [self.model_stage(of.parent)] if of.parent else []
-            return make(self._checkpoint, [self.lineage.model if of.train else None, of.training, one.checkpoint.step, tokens],
+            return make(self._checkpoint, [self.lineage.model if of.train else None, of.training, one.checkpoint.step,
+                                           tokens],
                         [*inputs, *below])
         if one.given:
             return make(self._take, [given.fingerprint(self.given[name]), tokens])
@@ -61,7 +62,8 @@ class Models(Texts):
 
     def _train(self, name, folder, bar, of="", until=None):
         one, context = self.lineage.models[of or name], self.corpus.context
-        model = self.model(one.parent) if one.parent else lm.build(self.lineage.model, len(self.corpus.tokenizer), context)
+        model = self.model(one.parent) if one.parent else lm.build(self.lineage.model, len(self.corpus.tokenizer),
+                                                                   context)
         blocks = {d: self.corpus.blocks(d, "train") for d in one.training.text}
         log = training.train(model, blocks, one.training, self.validation(0.25), name, folder, bar, until)
         lm.save(model, self.corpus.tokenizer, folder / "model")
@@ -128,7 +130,8 @@ class Models(Texts):
         seed = self.lineage.model.seed + 1 if seed is None else seed
         if self.given:
             return given.untrained(self._givens()[0], seed)
-        return lm.build(dataclasses.replace(self.lineage.model, seed=seed), len(self.corpus.tokenizer), self.corpus.context)
+        return lm.build(dataclasses.replace(self.lineage.model, seed=seed), len(self.corpus.tokenizer),
+                        self.corpus.context)
 
     def logs(self, *names: str) -> pd.DataFrame:
         """Training logs: model, step, tokens, split, domain, loss (nats)."""
@@ -143,7 +146,8 @@ class Models(Texts):
         return tuple(name for name, one in self.lineage.models.items() if len(one.origins) == 2)
 
     def merge_sweep(self, name: str = "") -> pd.DataFrame | None:
-        """merge_sweep.csv: losses and accuracies of SLERP and lerp over t between the parents of a merge, the first where
+        """merge_sweep.csv: losses and accuracies of SLERP and lerp over t between the parents of a merge, the first
+        where
         `name` is ""; rows of method "base" are the parents' common parent, on the same text. None without a merge."""
         name = name or next(iter(self.merges), "")
         if not name:
@@ -184,7 +188,8 @@ class Models(Texts):
         tables.write(folder, [one for part in rows.values() for one in part], SWEEP)
 
     def merge_t(self, name: str) -> float:
-        """The t of a merge: as stated, or where both parents keep the same share of their accuracy on their own domains.
+        """The t of a merge: as stated, or where both parents keep the same share of their accuracy on their own
+        domains.
 
         A given merge's is where SLERP comes nearest to it. Where the shares do not cross, it is 0.5.
         """

@@ -85,7 +85,8 @@ def _domains(folder: Path) -> dict[str, Path]:
     found = {re.sub(r"\.(jsonl|txt|parquet)$", "", path.name): path for path in paths
              if path.is_dir() or path.suffix in (".jsonl", ".txt", ".parquet")}
     if not found:
-        raise LineageError(f"{folder} holds no text; give a folder with one subfolder or file (.txt, .jsonl) per domain.")
+        raise LineageError(f"{folder} holds no text; give a folder with one subfolder or file (.txt, .jsonl) per "
+                           "domain.")
     for name in found:
         named("domain", name, folder.name)
     return found
@@ -99,7 +100,8 @@ def _given(lineage: Lineage, text: str) -> Lineage:
         name, equals, folder = item.partition("=")
         name, _, parent = name.partition(":")
         if not equals or not folder or name in members or (parent and parent not in members):
-            raise LineageError(f"MODELS={text} must list models as name=folder,name=folder, each name once; the first is "
+            raise LineageError(f"MODELS={text} must list models as name=folder,name=folder, each name once; the "
+                               f"first is "
                                "the parent of the others, and name:parent=folder names another one before it.")
         parent = parent or (names[0] if names else "")
         members[name] = Member(given=str(_path(folder, Path.cwd())), parent=parent)
@@ -129,7 +131,8 @@ def read(name: str | Path, **overrides) -> Lineage:
         for section in sections:
             inside = inside.get(section) if isinstance(inside, dict) else None
         if not sections or not isinstance(inside, dict) or last not in inside:
-            raise LineageError(f"Override {key!r} names no setting of lineage {path.stem}; use section.key, as in sae.k.")
+            raise LineageError(f"Override {key!r} names no setting of lineage {path.stem}; use section.key, as in "
+                               f"sae.k.")
         inside[last] = value
     found = _validated(_filled(table, path.stem), path.stem)
     found = replace(found, shipped=path.parent == FOLDER and not set(overrides) - {"corpora.source"})
@@ -140,7 +143,8 @@ def read(name: str | Path, **overrides) -> Lineage:
 def _extended(path: Path, seen: tuple[Path, ...]) -> dict:
     """The table in `path` laid over the one that it extends."""
     if path.resolve() in seen:
-        raise LineageError(f"{seen[-1].name} extends {path.name}, which extends it in turn; break the circle of extends.")
+        raise LineageError(f"{seen[-1].name} extends {path.name}, which extends it in turn; break the circle of "
+                           f"extends.")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of numbers and lists beyond all measure
@@ -157,8 +161,8 @@ def _extended(path: Path, seen: tuple[Path, ...]) -> dict:
         return table
     below = path.parent / str(parent) if str(parent).endswith(".toml") else FOLDER / f"{parent}.toml"
     if not below.is_file():
-        raise LineageError(f"{path.name} extends {parent!r}, which does not exist; name one of {', '.join(shipped())}, or "
-                           "a .toml file beside it.")
+        raise LineageError(f"{path.name} extends {parent!r}, which does not exist; name one of "
+                           f"{', '.join(shipped())}, or a .toml file beside it.")
     return _laid(_extended(below, (*seen, path.resolve())), table)
 
 
@@ -187,7 +191,8 @@ def _over(old, new):
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return new
     if (stated := set(WAYS) & new.keys()) and not stated & old.keys():
-        old = {key: value for key, value in old.items() if key not in (*WAYS, "parent", "parents", "method", "t", "revision")}
+        made = (*WAYS, "parent", "parents", "method", "t", "published_t", "revision")
+        old = {key: value for key, value in old.items() if key not in made}
     return old | {key: _over(old.get(key), value) for key, value in new.items()}
 
 
@@ -249,7 +254,8 @@ def _fields(loc: list[str]) -> list[str]:
     kind = {"model": Model, "merge": Merge, "corpora": Corpora, "evaluation": Evaluation, "sae": Sae,
             "comparison": Comparison, "controls": Controls}
     if not loc:
-        return [*(one.name for one in dataclasses.fields(Lineage) if one.name != "name"), "extends", "train", "finetune"]
+        return [*(one.name for one in dataclasses.fields(Lineage) if one.name != "name"), "extends", "train",
+                "finetune"]
     found = kind.get(loc[0]) if len(loc) == 1 else inside.get(loc[-1], inside[loc[0]]) if loc[0] in inside else None
     return [one.name for one in dataclasses.fields(found)] if found else []
 

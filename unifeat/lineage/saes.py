@@ -47,7 +47,8 @@ class Saes(Models):
                 sae.save(one, folder / f"seed{one.seed}")
             training.write_log(log, folder / "log.jsonl")
 
-        return self.stage(f"saes-{name}", build, [config, domains, weights], [self.corpus_stage, self.model_stage(name)],
+        return self.stage(f"saes-{name}", build, [config, domains, weights], [self.corpus_stage,
+                                                                              self.model_stage(name)],
                           bar=bar, tokens=config.tokens)
 
     def saes(self, name: str) -> list[sae.Sae]:

@@ -279,7 +279,8 @@ class Lineage:
         return tuple(name for name in found if not self.models[name].untrained) or tuple(found)
 
     def mix(self, name: str) -> tuple[tuple[str, ...], tuple[float, ...]]:
-        """Domains and weights of the text that a model was trained on, which its SAEs read; a merge's is its parents'."""
+        """Domains and weights of the text that a model was trained on, which its SAEs read; a merge's is its
+        parents'."""
         one = self.models[name]
         if one.training:
             return one.training.text, one.training.weights

@@ -23,7 +23,8 @@ class Texts(Stages):
         p = self.lineage
         config = [p.corpora, p.text, sources.fingerprint(p.text, p.corpora)]
         if not self.given:
-            return self.stage("corpora", lambda folder: corpora.build(p.corpora, p.text, folder, paths.downloads()), config)
+            return self.stage("corpora", lambda folder: corpora.build(p.corpora, p.text, folder, paths.downloads()),
+                              config)
         tokens = given_tokenizers.tokenizer(next(iter(self.given.values())), p.corpora.context)
         return self.stage("corpora", lambda folder: given_corpora.build(p.corpora, p.text, tokens, folder,
                                                                         paths.downloads()),
@@ -46,7 +47,8 @@ class Texts(Stages):
 
     @cached_property
     def comparison_text(self) -> dict[str, np.ndarray]:
-        """The text of all comparisons: blocks (n, context), and per kept token its block, position, document, domain."""
+        """The text of all comparisons: blocks (n, context), and per kept token its block, position, document,
+        domain."""
         found = comparison_text.take(self.corpus, self.lineage.comparison.tokens)
         block, position = np.nonzero(found["blocks"])  # the special token, 0, is left out
         return dict(blocks=found["blocks"], block=block, position=position,

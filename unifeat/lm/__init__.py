@@ -10,6 +10,7 @@ from unifeat.lm.evaluate import CHUNK, evaluate, sample
 from unifeat.lm.hooks import HOOK, HOOKS, ModelError, activations, bridge, hook_module, hooked, layers
 from unifeat.lm.model import attention, build, describe, load, save, weights_hash
 
-__all__ = ["CHUNK", "HOOK", "HOOKS", "ModelError", "activations", "attention", "autocast", "bridge", "build", "compute_dtype",
+__all__ = ["CHUNK", "HOOK", "HOOKS", "ModelError", "activations", "attention", "autocast", "bridge", "build",
+           "compute_dtype",
            "describe", "device", "evaluate", "hook_module", "hooked", "layers", "load", "sample", "save", "tiles",
            "weights_hash"]

@@ -4,7 +4,8 @@ import torch
 
 
 def quantized(state: dict, bits: int) -> dict:
-    """Every matrix of a state dict rounded to `bits` bits, symmetric, one scale per row: round(w / s) s, s = max|w| / q.
+    """Every matrix of a state dict rounded to `bits` bits, symmetric, one scale per row: round(w / s) s, s = max|w| /
+    q.
 
     q = 2^(bits - 1) - 1. Vectors (norms, biases) stay as they are, as in common weight quantization (round to nearest;
     Dettmers et al. 2022, arXiv 2208.07339, section 2.1 with rows for blocks).

@@ -95,7 +95,8 @@ def batches(blocks: list[np.ndarray], order: np.ndarray, batch: int, start: int 
 
 
 def train(model, blocks: dict[str, np.ndarray], config, validation: dict[str, np.ndarray],
-          name: str = "model", folder: Path | None = None, bar: Bar | None = None, until: int | None = None) -> list[dict]:
+          name: str = "model", folder: Path | None = None, bar: Bar | None = None, until: int | None = None,
+          ) -> list[dict]:
     """Train `model` in place on `blocks` {domain: (n, context)}; returns the log, one row per measured loss.
 
     Rows: model, step, tokens, split ("train": mean since the last row, "validation"), domain, loss (nats). With

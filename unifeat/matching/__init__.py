@@ -1,8 +1,8 @@
 """Matching the features of two SAEs by the correlation of their activations.
 
-Start with `correlate(a, b)` on two (tokens, features) matrices, then `match(r)` for partners and `persistence(match)` for
-the share of features that have one at every threshold. `bootstrap` gives intervals, `comparison` all of it in one call,
-`planted` makes pairs whose truth is known.
+Start with `correlate(a, b)` on two (tokens, features) matrices, then `match(r)` for partners and `persistence(match)`
+for the share of features that have one at every threshold. `bootstrap` gives intervals, `comparison` all of it in one
+call, `planted` makes pairs whose truth is known.
 """
 
 from unifeat.matching.correlation import Moments, correlate

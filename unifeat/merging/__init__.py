@@ -1,7 +1,8 @@
 """Merging models: weights in, weights out.
 
-Start with `slerp(a, b, t)` on two state dicts: t = 0 is a, t = 1 is b; `lerp` is the straight line beside it. `balanced_t`
-chooses t by a rule, `angles` says how far apart two models are, `mergekit` reads and applies mergekit's recipes.
+Start with `slerp(a, b, t)` on two state dicts: t = 0 is a, t = 1 is b; `lerp` is the straight line beside it.
+`balanced_t` chooses t by a rule, `angles` says how far apart two models are, `mergekit` reads and applies mergekit's
+recipes.
 """
 
 from unifeat.merging.choice import balanced_t, nearest_t

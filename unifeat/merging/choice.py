@@ -10,7 +10,8 @@ def balanced_t(sweep, first, second) -> float:
 
     sweep: frame with columns method, t, domain, accuracy (rows of method slerp are read); first, second: the domains of
     the parent at t = 0 and at t = 1, whose mean accuracy counts. The first's share falls from 1 at t = 0, the second's
-    rises to 1 at t = 1; their first crossing is interpolated linearly between the grid's points and rounded to 3 digits.
+    rises to 1 at t = 1; their first crossing is interpolated linearly between the grid's points and rounded to 3
+    digits.
 
     Raises:
         ValueError: the shares do not cross.

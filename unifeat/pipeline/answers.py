@@ -19,7 +19,8 @@ def answer(name: str, folder: Path, lineage: Lineage) -> str:
 def _corpora(table: Callable, lineage: Lineage) -> str:
     stats, leak = table("corpora"), table("leakage")
     tokens = stats.groupby("split")["tokens"].sum() / 1e6
-    return (f"{len(lineage.domains)} domains with {tokens['train']:.1f} M training and {tokens['validation']:.2f} M held-out "
+    return (f"{len(lineage.domains)} domains with {tokens['train']:.1f} M training and {tokens['validation']:.2f} M "
+            f"held-out "
             f"tokens, split by document; between {leak['share'].min():.1%} and {leak['share'].max():.1%} of a domain's "
             "held-out windows of 13 tokens also stand in its training text.")
 
@@ -27,10 +28,12 @@ def _corpora(table: Callable, lineage: Lineage) -> str:
 def _base(table: Callable, lineage: Lineage) -> str:
     root = lineage.roots[0]
     own, held = lineage.mix(root)[0], _held_out(table("models"), "bits_per_byte")
-    words = ", ".join(f"{held[root, domain]:.3f} against {held['ngram', domain]:.3f} on {lineage.theme.domain(domain).label}"
+    words = ", ".join(f"{held[root, domain]:.3f} against {held['ngram', domain]:.3f} on "
+                      f"{lineage.theme.domain(domain).label}"
                       for domain in own)
     better = sum(held[root, domain] < held["ngram", domain] for domain in own)
-    return (f"On {better} of its {len(own)} domains: {words} (bits per byte on held-out text, the model against a Kneser-Ney "
+    return (f"On {better} of its {len(own)} domains: {words} (bits per byte on held-out text, the model against a "
+            f"Kneser-Ney "
             f"{lineage.evaluation.ngram}-gram of the same training text, both domains in one table).")
 
 
@@ -70,11 +73,12 @@ def _saes(table: Callable, lineage: Lineage) -> str:
 def _flow(table: Callable, lineage: Lineage) -> str:
     rows = table("ladder")
     rows = rows[rows["group"].str.startswith("edges") & (rows["rule"] == "one_to_one")]
-    parts = [f"{row.comparison} {row.observed:.1%} [{row.ci_low:.1%}, {row.ci_high:.1%}] of a ceiling of {row.ceiling:.1%}"
+    parts = [f"{row.comparison} {row.observed:.1%} [{row.ci_low:.1%}, {row.ci_high:.1%}] of a ceiling of "
+             f"{row.ceiling:.1%}"
              for row in rows.itertuples()]
     return (f"Of the child's live features this share has a one-to-one partner in the parent at r >= "
-            f"{lineage.comparison.tau:g}: {'; '.join(parts)} (95 % intervals over documents; with permuted tokens at most "
-            f"{rows['null'].max():.1%}).") if parts else ""
+            f"{lineage.comparison.tau:g}: {'; '.join(parts)} (95 % intervals over documents; with permuted tokens at "
+            f"most {rows['null'].max():.1%}).") if parts else ""
 
 
 def _cases(table: Callable, lineage: Lineage) -> str:
@@ -83,10 +87,10 @@ def _cases(table: Callable, lineage: Lineage) -> str:
     if others.empty:
         return ""
     least, tau = others.min(axis=1), lineage.comparison.tau
+    home, nowhere = lineage.theme.model(lineage.edges[0][0]).phrase, others.max(axis=1) < tau
     return (f"The most universal feature has a partner at r >= {least.max():.2f} in every other model; of the "
-            f"{len(frame):,} live features of {lineage.theme.model(lineage.edges[0][0]).phrase} {(least >= tau).mean():.1%} "
-            f"have one at r >= {tau:g} everywhere, and {(others.max(axis=1) < tau).mean():.1%} have one nowhere (best match, "
-            "so many-to-one).")
+            f"{len(frame):,} live features of {home} {(least >= tau).mean():.1%} have one at r >= {tau:g} everywhere, "
+            f"and {nowhere.mean():.1%} have one nowhere (best match, so many-to-one).")
 
 
 def _explanations(table: Callable, lineage: Lineage) -> str:

@@ -60,7 +60,8 @@ def _which(options: argparse.Namespace) -> tuple[str, str, str, str]:
         corpora = str(Path(corpora).expanduser().resolve())
     if models:
         found = choose(lineage, corpora, "", models)
-        models = ",".join(f"{name}{':' + one.parent if one.parent else ''}={one.given}" for name, one in found.models.items())
+        models = ",".join(f"{name}{':' + one.parent if one.parent else ''}={one.given}" for name,
+                          one in found.models.items())
     return lineage, corpora, models, getattr(options, "hook", "")
 
 
@@ -107,7 +108,8 @@ def _compare_with_committed(folder: Path) -> None:
 
 
 def strip(options: argparse.Namespace) -> int:
-    """Copy the executed notebooks of a lineage over those in notebooks/, without traces of the run; the pages of results
+    """Copy the executed notebooks of a lineage over those in notebooks/, without traces of the run; the pages of
+    results
     and the headline numbers too."""
     from unifeat.pipeline import answers, headline, readme  # with torch, which the other commands need not wait for
     from unifeat.support import store
@@ -121,6 +123,10 @@ def strip(options: argparse.Namespace) -> int:
             continue  # `controls` has not run here; the committed copy stays
         strip_notebook(done, path, paths.ROOT, answers.answer(path.stem, figures_, lineage))
         print(f"notebooks/{path.name}")
+    guide = paths.ROOT / "notebooks" / f"{promises.GUIDE}.ipynb"
+    where = paths.ROOT / "build" / "notebooks" / "guide"
+    notebooks.run_notebooks([guide], where, {}, _print, notebook_cache.code())
+    strip_notebook(where / guide.name, guide, paths.ROOT)
     store.write_text(figures_ / "headline.csv", csv(headline.numbers(figures_)))
     return 0
 

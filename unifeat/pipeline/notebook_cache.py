@@ -39,7 +39,8 @@ def state(lineage: Lineage, parameters: dict) -> str:
         CorpusError: a folder of the user's own text is missing.
     """
     settings = {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)}
-    return store.digest(lineage, parameters, sources.fingerprint(lineage.text, lineage.corpora), code(), commit(), settings,
+    return store.digest(lineage, parameters, sources.fingerprint(lineage.text, lineage.corpora), code(), commit(),
+                        settings,
                         str(paths.store()))
 
 

@@ -65,8 +65,8 @@ def note(run: Run, more: str = "") -> str:
 def save(run: Run, fig, name: str, **tables: pd.DataFrame):
     """Write figures/<name>.pdf, .png and .json and the tables under data/, and note them in the manifest.
 
-    Nothing is rewritten that would not change. What is left out (`plots.LeftOut`) has <name>.txt instead, which says why;
-    a table that is None is not written. Returns the figure, for the notebook to show.
+    Nothing is rewritten that would not change. What is left out (`plots.LeftOut`) has <name>.txt instead, which says
+    why; a table that is None is not written. Returns the figure, for the notebook to show.
     """
     from unifeat import plots
 

@@ -1,7 +1,7 @@
 """Sparse autoencoders (SAEs) of a model's activations: relu, topk and batchtopk.
 
-Start with `load(folder)`, which gives an `Sae` with `.encode(x)` and `.decode(f)`; `evaluate(saes, model, blocks)` says how
-well it describes a model. `train.train` trains several seeds on one stream of activations, with the hand-written
+Start with `load(folder)`, which gives an `Sae` with `.encode(x)` and `.decode(f)`; `evaluate(saes, model, blocks)` says
+how well it describes a model. `train.train` trains several seeds on one stream of activations, with the hand-written
 `gradients`; `features` are an SAE's latents over a text, as sparse matrices; `formats` are other libraries' layouts.
 """
 

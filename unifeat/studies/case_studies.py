@@ -68,7 +68,8 @@ def _found(run: Run, mine: tuple[str, int], twin: tuple[str, int], seeds: dict[s
 
 
 def _side(run: Run, mine: tuple[str, int], other: tuple[str, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Best match in `other` of each live feature of `mine`, and its r; the earlier of two models is the parent's side."""
+    """Best match in `other` of each live feature of `mine`, and its r; the earlier of two models is the parent's
+    side."""
     order = run.lineage.names.index
     seeds = run.lineage.sae.seeds.index
     if (order(mine[0]), seeds(mine[1])) <= (order(other[0]), seeds(other[1])):
@@ -82,8 +83,8 @@ def pick(run: Run, rule: str) -> pd.Series:
     """The row of `partners` (emerged: of `origins`) a rule chooses among features that fire on 0.1-5 % of the text.
 
     universal: the greatest least r over the other models; persisting: the median r into the child among those that
-    persist there; nearest: r into the child closest to tau; vanished: found again by the seed twin (r >= tau) and least r
-    into the child; emerged: likewise a feature of the child, by its least r from the parent; random: any, by the
+    persist there; nearest: r into the child closest to tau; vanished: found again by the seed twin (r >= tau) and least
+    r into the child; emerged: likewise a feature of the child, by its least r from the parent; random: any, by the
     comparison's seed.
     """
     if rule not in RULES:

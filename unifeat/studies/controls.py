@@ -48,7 +48,8 @@ def first_edge(run: Run) -> tuple[str, str]:
         LineageError: the lineage has no edge.
     """
     if not run.lineage.edges:
-        raise LineageError(f"The controls compare a parent with its child, and {run.lineage.name} has no edge; add a model "
+        raise LineageError(f"The controls compare a parent with its child, and {run.lineage.name} has no edge; add a "
+                           f"model "
                            "with a parent to the lineage.")
     return run.lineage.edges[0]
 
@@ -194,8 +195,8 @@ def _stored(run: Run, stage: str, runs, a, b, rows: np.ndarray) -> dict:
 def densities(run: Run) -> pd.DataFrame:
     """Do persisting features fire more often? Fifths of the child's features by density (x = median density, log10).
 
-    observed and ceiling: share one-to-one with r >= tau, in the parent and in the child's own seed twins; intervals are of a
-    share of so many features (Wilson 1927). excess as everywhere, with a null of 0; its interval by bootstrap over
+    observed and ceiling: share one-to-one with r >= tau, in the parent and in the child's own seed twins; intervals are
+    of a share of so many features (Wilson 1927). excess as everywhere, with a null of 0; its interval by bootstrap over
     features.
     """
     tau, rows, frames, (parent, child) = run.lineage.comparison.tau, [], [], first_edge(run)

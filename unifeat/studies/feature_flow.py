@@ -10,7 +10,8 @@ COLUMNS = ["source", "target", "kind", "features", "share"]
 
 
 def flow(run: Run, rule: str = "one_to_one", arm: str = "controlled") -> pd.DataFrame:
-    """flow.csv: features that persist, emerge and disappear along each edge; counts are means over the seed pairs of `arm`.
+    """flow.csv: features that persist, emerge and disappear along each edge; counts are means over the seed pairs of
+    `arm`.
 
     A model with several parents has its features split by which parents they match (source "both" or, of more than
     two, "several"; "<parent> only"; "new"); one with several children by where they persist (target likewise, or

@@ -1,4 +1,5 @@
-"""The ladder: what permuted tokens, rotated activations and an untrained model share, up to a second SAE of the same model."""
+"""The ladder: what permuted tokens, rotated activations and an untrained model share, up to a second SAE of the same
+model."""
 
 import numpy as np
 import pandas as pd

@@ -13,7 +13,8 @@ from unifeat.matching.comparison import Comparison
 from unifeat.studies import baselines
 from unifeat.support import parallel, resources
 
-COLUMNS = ["arm", "parent", "child", "side", "rule", "tau", "n_parent", "n_child", "observed", "ci_low", "ci_high", "ceiling",
+COLUMNS = ["arm", "parent", "child", "side", "rule", "tau", "n_parent", "n_child", "observed", "ci_low", "ci_high",
+           "ceiling",
            "null", "excess"]
 ARMS = ("controlled", "as_published")
 
@@ -63,7 +64,8 @@ def prepare(run: Run, *more: tuple) -> None:
 def _shares(run: Run) -> list[tuple]:
     """The comparisons that shares and their ceilings need, as calls."""
     seeds = run.lineage.sae.seeds
-    return [(Run.compare, (parent, i), (child, j)) for parent, child in run.lineage.pairs for i in seeds for j in seeds] + [
+    return [(Run.compare, (parent, i), (child, j)) for parent, child in run.lineage.pairs for i in seeds
+            for j in seeds] + [
             (Run.compare, *pair) for name in run.lineage.names for pair in _twins(run, name)]
 
 

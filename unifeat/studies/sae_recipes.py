@@ -14,7 +14,8 @@ GOAL = dict(ceiling=0.8, ce_recovered_mean=0.95)  # with at least 4 latents per 
 
 def train(run: Run) -> None:
     """Make the SAEs of all variants and recipes ready, several at a time; equal ones are trained once."""
-    jobs = {(one.lineage.sae, name): one for found in variants(run).values() for _, one in found for name in first_edge(run)}
+    jobs = {(one.lineage.sae, name): one for found in variants(run).values() for _,
+            one in found for name in first_edge(run)}
     jobs |= {(one.lineage.sae, first_edge(run)[0]): one for _, _, one in _recipes(run)}
     parallel.side_by_side(lambda job, bar: jobs[job].sae_stage(job[1], bar), jobs,
                          sum(config.tokens for config, _ in jobs), "SAEs of the controls")

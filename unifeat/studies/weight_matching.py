@@ -228,7 +228,8 @@ class _Weights:
 
 
 def answer(frame: pd.DataFrame, edge: str = "") -> str:
-    """One sentence on an edge of weights.csv, the first where `edge` is "": what decoders and activations say of all features and beyond neurons."""
+    """One sentence on an edge of weights.csv, the first where `edge` is "": what decoders and activations say of all
+    features and beyond neurons."""
     edge = edge or next(iter(frame["edge"]), "")
     if not edge:
         return "This lineage has no edge."

@@ -13,15 +13,16 @@ from pathlib import Path
 
 from unifeat.support import import_lock
 
-ROOMS = tuple(f"unifeat.{room}." for room in ("lm", "sae", "merging", "matching", "decoding", "text", "lineage", "studies",
+ROOMS = tuple(f"unifeat.{room}." for room in ("lm", "sae", "merging", "matching", "decoding", "text", "lineage",
+                                              "studies",
                                              "autointerp"))
-PLAIN = ("unifeat.lineage.settings", "unifeat.lineage.reading", "unifeat.lineage.checks")  # their values are in the keys
+PLAIN = tuple(f"unifeat.lineage.{name}" for name in ("settings", "reading", "checks"))  # their values are in the keys
 
 
 def version(*builders) -> str:
     """Hash of the code of `builders` (functions) and of what their modules import, 16 hexadecimal digits."""
     todo = [builder.__module__ for builder in builders]
-    own = tuple(f"{name.rpartition('.')[0]}." for name in todo if name.startswith("unifeat."))  # the builders' rooms too
+    own = tuple(f"{name.rpartition('.')[0]}." for name in todo if name.startswith("unifeat."))  # builders' rooms too
     found = {}
     while todo:
         name = todo.pop()

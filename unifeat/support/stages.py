@@ -21,9 +21,9 @@ class Stages:
               tokens: int = 0) -> store.Artefact:
         """The result of the stage `name`: found in the store, or made by build(folder), which writes its files.
 
-        Its key is made of config (JSON-able, or settings), of the inputs' keys (results of other stages), and of the code
-        of build's module and of the functions `code_of` with all that these import. bar: a progress bar that `build`
-        advances by `tokens`, and that skips what is stored.
+        Its key is made of config (JSON-able, or settings), of the inputs' keys (results of other stages), and of the
+        code of build's module and of the functions `code_of` with all that these import. bar: a progress bar that
+        `build` advances by `tokens`, and that skips what is stored.
         """
         stored = True
 

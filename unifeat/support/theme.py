@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-# Okabe and Ito's colors and two more, distinct in the common kinds of color blindness, and hues beside them for domains.
+# Okabe and Ito's colors and two more, distinct in the common kinds of color blindness, and hues beside them for
+# domains.
 MODEL_PALETTE = ("#4D4D4D", "#0072B2", "#D55E00", "#CC79A7", "#009E73", "#7A5195", "#B8860B", "#17A2B8")
 DOMAIN_PALETTE = ("#009E73", "#332288", "#E69F00", "#56B4E9", "#882255", "#999933", "#AA4499", "#44AA99")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")

@@ -25,7 +25,8 @@ def take(corpus: Corpus, tokens_per_domain: int, split: str = "validation") -> d
         have = corpus.blocks(domain, split)
         if len(have) < count:
             raise CorpusError(f"The comparison asks for {tokens_per_domain:,} tokens of {domain} {split}, which has "
-                              f"{have.size:,} in whole blocks; lower comparison.tokens or raise corpora.validation_share.")
+                              f"{have.size:,} in whole blocks; lower comparison.tokens or raise "
+                              "corpora.validation_share.")
         spaced = np.linspace(0, len(have) - 1, count).round().astype(int)
         numbers = last + np.cumsum(have.ravel() == EOS).reshape(have.shape)
         blocks.append(have[spaced].astype(np.int64))

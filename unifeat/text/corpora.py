@@ -162,8 +162,8 @@ def clean(text: str, language: str = "") -> str:
 def select(domain: str, texts: list[list[str]], config, language: str = "") -> tuple[list[Document], dict]:
     """Documents to keep, in hash order, and the number of near-duplicates dropped by (source, split).
 
-    texts: one list per source; language: as for `clean`. Split and order are two halves of one hash of the text, so neither depends on
-    the order in which documents arrive, and config.max_bytes takes the same documents every time.
+    texts: one list per source; language: as for `clean`. Split and order are two halves of one hash of the text, so
+    neither depends on the order in which documents arrive, and config.max_bytes takes the same documents every time.
     Near-duplicates go before the split, so none stands across it.
 
     Raises:

@@ -7,7 +7,8 @@ VISIBLE = {" ": "·", "\n": "↵", "\t": "→", "\r": "␍"}
 
 
 def show(token, printable=None) -> str:
-    r"""A token (str or bytes) as it is printed: whitespace as signs, runs of it counted, what cannot be printed as ⟨0xNN⟩.
+    r"""A token (str or bytes) as it is printed: whitespace as signs, runs of it counted, what cannot be printed as
+    ⟨0xNN⟩.
 
     printable(char): whether a character can be drawn; None for any that Unicode calls printable.
 
