@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: every benchmark, then the figure and the README's table; what is measured already is kept."""
+"""`python -m benchmarks`: every benchmark, then the figure and the table in README.md; what is measured already is kept."""
 
 import os
 import sys

@@ -1,14 +1,12 @@
 """Densities and top contexts of all features of one SAE: one pass against the obvious loop over features."""
 
-import sys
-
 import numpy as np
 import torch
 
-from benchmarks import bench_sae, harness
+from benchmarks import bench_sae, harness, peers
 from unifeat import lm, sae
 from unifeat.lineage.run import open_run
-from unifeat.sae import features, gradients
+from unifeat.sae import features
 
 TOP = 20  # contexts per feature
 
@@ -59,22 +57,21 @@ def compare(one: sae.Sae, x: torch.Tensor, tokens: list[int], count: int = 2) ->
 
 
 def run() -> dict:
-    """An SAE of the laptop's size, trained for a few steps, on activations of the laptop's base model."""
+    """An SAE of the laptop's size, trained for a few steps, on activations of the laptop's first model."""
     small = harness.quick()
     on = open_run("smoke" if small else "laptop")
     size = 1 << 13 if small else 1 << 17
     train, _ = bench_sae.activations(on, size)
-    p = on.profile.sae
+    p = on.lineage.sae
     tokens = [size // 4, size // 2, size] if small else [size // 4, size // 2, size, 8 * size]
-    settings = dict(width=p.width, k=p.k, d=on.profile.model.d_mlp, tokens=tokens, top=TOP)
+    settings = dict(width=p.width, k=p.k, d=on.lineage.model.d_mlp, tokens=tokens, top=TOP)
 
     def measure():
-        job = dict(activations=str(train), device=lm.device().type, d=on.profile.model.d_mlp, width=p.width, k=p.k,
+        job = dict(activations=str(train), device=lm.device().type, d=on.lineage.model.d_mlp, width=p.width, k=p.k,
                    batch=p.batch, steps=4 if small else 40, warmup=2, decay=p.decay, beta2=p.beta2, lr=p.lr)
         _, weights = bench_sae.ours(job)
         one = sae.Sae("topk", p.k, **{name: value.to(lm.device()) for name, value in weights.items()}, scale=1.0)
         x = torch.from_numpy(np.load(train)).to(lm.device())
         return compare(one, x.repeat(-(-tokens[-1] // len(x)), 1), tokens)
 
-    return harness.measured("features", settings, measure, harness, bench_sae, features, lm, sae,
-                            train, gradients, sys.modules[__name__])
+    return harness.measured("features", settings, measure, bench_sae.ours, peers.main)

@@ -1,4 +1,4 @@
-"""Language-model training: `unifeat.training.train` against the Hugging Face Trainer, same tokens, order and optimiser.
+"""Language-model training: `unifeat.lm.training.train` against the Hugging Face Trainer, same tokens, order and optimiser.
 
 Ours is timed over the whole call, set-up included; of the Trainer only the median step counts, so that neither its
 start nor a compilation weighs on it.
@@ -7,16 +7,15 @@ start nor a compilation weighs on it.
 import copy
 import dataclasses
 import statistics
-import sys
 import time
 
 import numpy as np
 import torch
 
 from benchmarks import harness
-from unifeat import lm
-from unifeat.lineage import settings
+from unifeat import lineage, lm
 from unifeat.lineage.run import open_run
+from unifeat.lineage.settings import Lineage, Training
 from unifeat.lm import training
 
 # What the Trainer is given. "defaults" is its own choice of attention and precision; the others are the best we found.
@@ -41,16 +40,16 @@ class Rows(torch.utils.data.Dataset):
         return dict(input_ids=self.rows[i], labels=self.rows[i])
 
 
-def ours(model, blocks: dict, config: settings.Training) -> float:
+def ours(model, blocks: dict, config: Training) -> float:
     """Seconds per step of our loop, set-up included."""
-    steps = config.tokens // (config.batch * blocks[config.domains[0]].shape[1])
+    steps = config.tokens // (config.batch * blocks[config.text[0]].shape[1])
     start = time.perf_counter()
     training.train(model, blocks, config, {})
     harness.wait()
     return (time.perf_counter() - start) / steps
 
 
-def trainer(model, blocks: dict, config: settings.Training, bf16=False, attention=False, torch_compile=False) -> float:
+def trainer(model, blocks: dict, config: Training, bf16=False, attention=False, torch_compile=False) -> float:
     """Median seconds per step of the Hugging Face Trainer, the first step left out; trains `model` in place."""
     from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
@@ -62,9 +61,9 @@ def trainer(model, blocks: dict, config: settings.Training, bf16=False, attentio
             stamps.append(time.perf_counter())
 
     model.set_attn_implementation(lm.attention() if attention else "sdpa")
-    context = blocks[config.domains[0]].shape[1]
+    context = blocks[config.text[0]].shape[1]
     steps = config.tokens // (config.batch * context)
-    parts = [blocks[d] for d in config.domains]
+    parts = [blocks[d] for d in config.text]
     order = training.mixture([len(part) for part in parts], config.weights, steps * config.batch, config.seed)
     data = Rows(list(training.batches(parts, order, config.batch)))
     model.train()
@@ -85,10 +84,10 @@ def trainer(model, blocks: dict, config: settings.Training, bf16=False, attentio
     return statistics.median(np.diff(stamps))
 
 
-def compare(start, blocks: dict, held_out: np.ndarray, config: settings.Training, repeats: int,
+def compare(start, blocks: dict, held_out: np.ndarray, config: Training, repeats: int,
             variants: dict) -> list[dict]:
     """Rows: what, tokens_per_s (median), loss on held-out blocks (nats), ratio of ours to it, void (losses differ)."""
-    tokens = config.batch * blocks[config.domains[0]].shape[1]
+    tokens = config.batch * blocks[config.text[0]].shape[1]
     runs = {"ours": ours} | {name: lambda *a, given=given: trainer(*a, **given) for name, given in variants.items()}
     taken, losses, failed = {name: [] for name in runs}, {}, {}
     few = dataclasses.replace(config, tokens=2 * tokens)
@@ -110,40 +109,38 @@ def compare(start, blocks: dict, held_out: np.ndarray, config: settings.Training
                  void=abs(losses["ours"] / losses[name] - 1) > 0.01) for name in runs]
 
 
-def operations(profile: settings.Profile) -> float:
+def operations(p: Lineage) -> float:
     """Multiply-adds times two per token, forward and backward: 6 per weight of a product, 12 d_model per key.
 
     The embedding is a look-up; the term in the context is attention's two products over half the context.
     """
-    m, c = profile.model, profile.corpora
+    m, c = p.model, p.corpora
     attention = m.d_model**2 * (2 + 2 * m.kv_heads / m.heads)
     weights = m.layers * (attention + 3 * m.d_model * m.d_mlp) + m.d_model * c.vocab
     return 6 * weights + m.layers * 6 * m.d_model * c.context
 
 
 def run() -> list[dict]:
-    """Both sizes on the laptop profile's text; at the paper's size the batch and context are the paper's too."""
+    """Both sizes on the laptop lineage's text; at the paper's size the batch and context are the paper's too."""
     corpus = open_run("smoke" if harness.quick() else "laptop").corpus
     sizes = {"laptop": (40, 2), "paper": (5, 1)} if not harness.quick() else {"smoke": (6, 1)}
     return [_size(corpus, size, *given) for size, given in sizes.items()]
 
 
 def _size(corpus, size: str, steps: int, repeats: int) -> dict:
-    profile = settings.load(size)
-    context = profile.corpora.context
-    config = dataclasses.replace(profile.base, tokens=steps * profile.base.batch * context,
-                                 warmup=min(profile.base.warmup, steps // 4))
+    p = lineage.read(size)
+    context, start = p.corpora.context, p.models[p.roots[0]].train
+    config = dataclasses.replace(start, tokens=steps * start.batch * context, warmup=min(start.warmup, steps // 4))
     settings = dict(size=size, steps=steps, repeats=repeats, batch=config.batch, context=context,
-                    model=dataclasses.asdict(profile.model), vocab=profile.corpora.vocab,
-                    operations_per_token=operations(profile), variants=VARIANTS)
+                    model=dataclasses.asdict(p.model), vocab=p.corpora.vocab,
+                    operations_per_token=operations(p), variants=VARIANTS)
 
     def measure():
-        blocks = {d: _blocks(corpus.tokens(d, "train"), context) for d in config.domains}
-        held_out = np.concatenate([_blocks(corpus.tokens(d, "validation"), context)[:32] for d in config.domains])
-        start = lm.build(profile.model, profile.corpora.vocab, context)
-        return compare(start, blocks, held_out, config, repeats, VARIANTS)
+        blocks = {d: _blocks(corpus.tokens(d, "train"), context) for d in config.text}
+        held_out = np.concatenate([_blocks(corpus.tokens(d, "validation"), context)[:32] for d in config.text])
+        return compare(lm.build(p.model, p.corpora.vocab, context), blocks, held_out, config, repeats, VARIANTS)
 
-    return harness.measured(f"lm_{size}", settings, measure, harness, lm, training, sys.modules[__name__])
+    return harness.measured(f"lm_{size}", settings, measure)
 
 
 def _blocks(stream: np.ndarray, context: int) -> np.ndarray:

@@ -148,9 +148,8 @@ def run() -> list[dict]:
     curves = (dict(tokens=[2048, 4096], features=[256, 512], l0=[4, 8]) if small else
               dict(tokens=[1 << i for i in range(14, 20)], features=[1 << i for i in range(9, 14)],
                    l0=[8, 16, 32, 64]))
-    code = (harness, matching, sys.modules[__name__])
-    return [harness.measured("matching", full, lambda: compare(full["tokens"], full["n"], tuple(full["l0"])), *code),
-            harness.measured("matching_scaling", curves, lambda: scaling(**curves), *code)]
+    return [harness.measured("matching", full, lambda: compare(full["tokens"], full["n"], tuple(full["l0"]))),
+            harness.measured("matching_scaling", curves, lambda: scaling(**curves))]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import json
 import math
 import statistics
 import subprocess
-import sys
 import venv
 from pathlib import Path
 
@@ -18,10 +17,9 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks import harness, peers
-from unifeat import lm, sae
-from unifeat.lineage import settings
+from unifeat import lineage, lm, sae
 from unifeat.lineage.run import Run, open_run
-from unifeat.lm import training
+from unifeat.lineage.settings import Sae
 from unifeat.sae import features, gradients
 from unifeat.sae import training as sae_training
 
@@ -57,25 +55,30 @@ def environment(peer: str) -> Path:
     return python
 
 
+def root(run: Run) -> str:
+    """The model whose activations are used: the lineage's first without a parent."""
+    return run.lineage.roots[0]
+
+
 def activations(run: Run, tokens: int) -> tuple[Path, Path]:
-    """MLP activations of `run`'s base model on its training and its held-out text: two .npy (tokens, d), float32."""
-    paths = []
+    """MLP activations of `run`'s first model on its training and its held-out text: two .npy (tokens, d), float32."""
+    paths, model, domains = [], root(run), run.lineage.mix(root(run))[0]
     for split, size in (("train", tokens), ("validation", 8192)):
-        path = harness.scratch() / f"{run.lineage.name}-{run.model_folder('base').parent.name}-{split}-{size}.npy"
+        path = harness.scratch() / f"{run.lineage.name}-{run.model_stage(model).key}-{split}-{size}.npy"
         if not path.is_file():
-            share = math.ceil(size * 1.1 / len(run.lineage.base.domains))  # special tokens are dropped
-            blocks = np.concatenate([run.blocks(d, split, share) for d in run.lineage.base.domains])
-            x = features.text_activations(run.model("base"), blocks).float().cpu()
+            share = math.ceil(size * 1.1 / len(domains))  # special tokens are dropped
+            blocks = np.concatenate([run.blocks(d, split, share) for d in domains])
+            x = features.text_activations(run.model(model), blocks).float().cpu()
             x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:size]]
             np.save(path, x.numpy())
         paths.append(path)
     return tuple(paths)
 
 
-def config_of(job: dict) -> settings.Sae:
+def config_of(job: dict) -> Sae:
     """Our trainer's settings for a job; k is not annealed, as the peers do not."""
     names = ("width", "k", "batch", "lr", "warmup", "decay", "beta2")
-    return dataclasses.replace(settings.load("laptop").sae, kind="topk", tokens=job["batch"] * job["steps"],
+    return dataclasses.replace(lineage.read("laptop").sae, kind="topk", tokens=job["batch"] * job["steps"],
                                k_first=job["k"], k_anneal=0.0, **{name: job[name] for name in names})
 
 
@@ -181,10 +184,10 @@ def widths(job: dict, values: list[int]) -> list[dict]:
 
 
 def one_stream(run: Run, tokens: int, buffer: int) -> list[dict]:
-    """Rows: what, seconds; four SAEs of the base model trained on one stream, and one after the other."""
+    """Rows: what, seconds; four SAEs of the first model trained on one stream, and one after the other."""
     config = dataclasses.replace(run.lineage.sae, tokens=tokens, buffer=buffer, seeds=(0, 1, 2, 3))
-    blocks = [run.corpus.blocks(d, "train") for d in run.lineage.base.domains]
-    weights, model = run.lineage.base.weights, run.model("base")
+    domains, weights = run.lineage.mix(root(run))
+    blocks, model = [run.corpus.blocks(d, "train") for d in domains], run.model(root(run))
 
     def together():
         sae_training.train(model, blocks, weights, config)
@@ -209,27 +212,26 @@ def run() -> list[dict]:
     small = harness.quick()
     on = open_run("smoke" if small else "laptop")
     train, held_out = activations(on, 1 << 13 if small else 1 << 17)
-    p, paper = on.profile.sae, settings.load("paper").sae
+    p, paper = on.lineage.sae, lineage.read("paper").sae
     job = dict(activations=str(train), device=lm.device().type, decay=p.decay, beta2=p.beta2, lr=p.lr)
-    d = on.profile.model.d_mlp
-    sizes = {on.profile.name: job | dict(d=d, width=p.width, k=p.k, batch=p.batch, steps=8 if small else 400,
+    d = on.lineage.model.d_mlp
+    sizes = {on.lineage.name: job | dict(d=d, width=p.width, k=p.k, batch=p.batch, steps=8 if small else 400,
                                          warmup=2 if small else 100)}
     if not small:
         sizes["paper"] = job | dict(d=2 * d, width=paper.width, k=paper.k, batch=paper.batch, steps=16, warmup=4,
                                     lr=2e-3, encoder=0.5)
-    out, code = [], (harness, peers, lm, sae, training, sae_training, gradients, sys.modules[__name__])
+    out = []
     for size, given in sizes.items():
         x = torch.from_numpy(np.load(held_out).reshape(-1, given["d"]))
         settings = {key: value for key, value in given.items() if key != "activations"}
         out.append(harness.measured(
             f"sae_{size}", settings | dict(size=size, pins=PINS, variants=VARIANTS, operations=operations(given),
-                                           model=on.model_folder("base").parent.name),
-            lambda given=given, x=x: compare(given, x, VARIANTS), *code))
+                                           model=on.model_stage(root(on)).key),
+            lambda given=given, x=x: compare(given, x, VARIANTS), peers.main))
     wide = [1 << i for i in range(8, 10 if small else 15)]
-    given = sizes[on.profile.name]
+    given = sizes[on.lineage.name]
     out.append(harness.measured("sae_widths", dict(widths=wide, batch=given["batch"], k=given["k"], d=d),
-                                lambda: widths(given, wide), *code))
+                                lambda: widths(given, wide), peers.main))
     stream = dict(tokens=8192 if small else 163_840, buffer=8192 if small else 65_536)
-    out.append(harness.measured("sae_stream", stream | dict(size=on.profile.name), lambda: one_stream(on, **stream),
-                                *code))
+    out.append(harness.measured("sae_stream", stream | dict(size=on.lineage.name), lambda: one_stream(on, **stream)))
     return out

@@ -1,4 +1,4 @@
-"""Two finished runs of one profile beside each other, to see what another processor's rounding changes.
+"""Two finished runs of one lineage beside each other, to see what another processor's rounding changes.
 
     python -m benchmarks.check_processors figures ../other/figures > benchmarks/check_processors.json
 
@@ -50,8 +50,8 @@ def main(folders: list[Path]) -> None:
     if absent := [path for path in folders if not (path / "manifest.json").is_file()]:
         sys.exit(f"{absent[0]} holds no manifest.json; give folders that `make figures` has written.")
     made = [json.loads((folder / "manifest.json").read_text(encoding="utf-8")) for folder in folders]
-    if made[0]["profile"] != made[1]["profile"] or made[0]["corpora"] != made[1]["corpora"]:
-        sys.exit(f"{folders[0]} and {folders[1]} are of different profiles or texts; compare two runs of one.")
+    if made[0]["lineage"] != made[1]["lineage"] or made[0]["corpora"] != made[1]["corpora"]:
+        sys.exit(f"{folders[0]} and {folders[1]} are of different lineages or texts; compare two runs of one.")
     rows = compare(*(pd.read_csv(folder / "data" / "ladder.csv") for folder in folders))
     answers = list(zip(*(readme.answers(folder / "data") for folder in folders), strict=False))  # either may have none
     runs = [{key: one[key] for key in ("device", "commit")} for one in made]

@@ -14,7 +14,7 @@ import torch
 
 from unifeat import lm
 from unifeat.pipeline import notebook_cache
-from unifeat.support import paths, store
+from unifeat.support import code, paths, store
 
 PACKAGES = ("torch", "transformers", "numpy", "scipy")
 
@@ -94,14 +94,15 @@ def _processor() -> str:
     return " ".join([facts.get("model name", platform.machine()), *units])
 
 
-def measured(name: str, settings: dict, measure: Callable[[], list[dict]], *modules) -> dict:
+def measured(name: str, settings: dict, measure: Callable[[], list[dict]], *functions) -> dict:
     """The result `name`: kept if it was measured with these settings and this code on this machine, else measured now.
 
-    measure() returns rows, plain dicts; `modules` are those whose code the numbers depend on.
+    measure() returns rows, plain dicts. Its module's code and what that imports of unifeat's science are part of the
+    key, and those of `functions` of other benchmarks that it uses.
     """
     path = results() / f"{name}.json"
     here = machine()
-    key = store.digest(name, settings, here, store.code_version(*modules))
+    key = store.digest(name, settings, here, code.version(measure, seconds, *functions))
     if path.is_file() and (found := json.loads(path.read_text(encoding="utf-8")))["key"] == key:
         say(f"{name}: kept from {path.name}")
         return found

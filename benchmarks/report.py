@@ -1,4 +1,4 @@
-"""The results: per machine a figure (speed.pdf, speed.png) and a table (speed.md), of all a table for the README."""
+"""The results: per machine a figure (speed.pdf, speed.png) and a table (speed.md), of all a table for benchmarks/README.md."""
 
 import json
 from pathlib import Path
@@ -104,8 +104,8 @@ def summary(machines: dict[str, dict]) -> str:
     for job, peers in cells.items():
         lines += [f"| {'' if what else job} | {what or '**ours**'} | {' | '.join(own.get(n, '') for n in machines)} |"
                   for what, own in peers.items()]
-    notes = [f"- {limited(results)}: [figure](benchmarks/results/{name}/speed.pdf), "
-             f"[table](benchmarks/results/{name}/speed.md) with the peers' rates and losses."
+    notes = [f"- {limited(results)}: [figure](results/{name}/speed.pdf), "
+             f"[table](results/{name}/speed.md) with the peers' rates and losses."
              for name, results in machines.items()]
     return "\n".join([*lines, "", *notes]) + "\n"
 
@@ -218,7 +218,7 @@ def refresh(readme: Path, text: str) -> None:
 
 
 def run() -> None:
-    """Figure and table of this machine's results, and the README's table of all; QUICK=1 prints its table instead."""
+    """Figure and table of this machine's results, and README.md's table of all; QUICK=1 prints its table instead."""
     folder = harness.results()
     found = load(folder)
     style.write(draw(found), folder / "speed")
@@ -226,5 +226,5 @@ def run() -> None:
         harness.say(table(found))
         return
     store.write_text(folder / "speed.md", table(found))
-    refresh(paths.ROOT / "README.md", summary({path.name: load(path) for path in sorted(folder.parent.iterdir())}))
-    harness.say(f"{paths.relative(folder)}/speed.pdf, speed.md and README.md written")
+    refresh(Path(__file__).with_name("README.md"), summary({path.name: load(path) for path in sorted(folder.parent.iterdir())}))
+    harness.say(f"{paths.relative(folder)}/speed.pdf, speed.md and benchmarks/README.md written")

@@ -8,6 +8,7 @@ import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
+import patches
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -102,7 +103,7 @@ def present():
         for where, name, value in (
                 (torch.cuda, "is_available", lambda: True), (torch.cuda, "get_device_capability", lambda: (9, 0)),
                 (torch.cuda, "synchronize", lambda: None), (torch, "Generator", Generator),
-                (lm, "device", lambda: CUDA),
+                *((module, name, lambda: CUDA) for module, name in patches.places(lm.device)),
                 (torch, "autocast", lambda device, *args, **more: autocast("cpu", *args, **more)),
                 (torch.nn.Module, "to", _move), (torch.nn.Module, "cpu", lambda module: _move(module, CPU)),
                 (torch.optim.Optimizer, "_accelerator_graph_capture_health_check", lambda self: None),

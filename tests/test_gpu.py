@@ -5,19 +5,20 @@ import dataclasses
 
 import gpu
 import numpy as np
+import patches
 import pytest
 import tiny
 import torch
 
-from unifeat import lm
+from unifeat import lineage, lm
 from unifeat.autointerp import groups
-from unifeat.explorer import page
-from unifeat.lineage import settings
+from unifeat.explorer import collect
 from unifeat.lineage.run import open_run
 from unifeat.pipeline import estimate
+from unifeat.sae import training
 from unifeat.studies import case_studies, ladder, pair_agreement, persistence, sae_transfer, weight_matching
 
-P = settings.load("smoke")
+P = lineage.read("smoke")
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="all other tests run on the GPU that is here")
 
 
@@ -35,17 +36,16 @@ def test_the_stand_in_refuses_what_a_gpu_refuses():
 
 
 def test_every_stage_runs_and_finds_what_a_cpu_finds(tmp_path, monkeypatch):
-    settings = tiny.make(tmp_path)
-    found = {}
+    given, found = tiny.make(tmp_path), {}
     for where in ("cpu", "cuda"):
         monkeypatch.setenv("UNIFEAT_STORE", str(tmp_path / where))
-        run = open_run(*settings)
+        run = open_run(*given)
         with gpu.present() if where == "cuda" else contextlib.nullcontext():
             assert lm.device().type == where
-            run.train_children()
+            run.train_models()
             run.train_saes()
             weight_matching.prepare(run)
-            persistence.prepare(run, (weight_matching.shares,), (page.data,))
+            persistence.prepare(run, (weight_matching.shares,), (collect.data,))
             assert len(ladder.ladder(run)) and len(case_studies.partners(run)) and len(groups.lexical(run, "lua"))
             assert len(sae_transfer.swap(run)) and len(pair_agreement.pairs(run, run.compare(("base", 0), ("lua", 1))))
             model = run.model("base")
@@ -59,13 +59,13 @@ def test_every_stage_runs_and_finds_what_a_cpu_finds(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind, width", [("topk", 64), ("topk", 500), ("relu", 64), ("batchtopk", 64)])
 def test_saes_come_out_as_on_a_cpu(kind, width, monkeypatch):
-    monkeypatch.setattr(lm, "compute_dtype", lambda: torch.float32)
+    patches.float32(monkeypatch)
     config = dataclasses.replace(P.sae, kind=kind, width=width, k=4, k_first=4, l1=1e-3, batch=64, tokens=64 * 40,
                                  dead_after=500, aux=0.1)
     x = torch.randn(40, 64, 16, generator=torch.Generator().manual_seed(0))
 
     def train(device):
-        one, other = (train.Trainer(train.init(config, 16, 0, 1.0, x[0].mean(0).to(device)), config)
+        one, other = (training.Trainer(training.init(config, 16, 0, 1.0, x[0].mean(0).to(device)), config)
                       for _ in range(2))
         for batch in x[:20]:
             one.update(batch.to(device))
@@ -85,5 +85,5 @@ def test_saes_come_out_as_on_a_cpu(kind, width, monkeypatch):
 
 def test_what_a_run_takes_is_estimated():
     with gpu.present():
-        found = estimate.estimate(dataclasses.replace(P, base=dataclasses.replace(P.base, batch=4)))
+        found = estimate.estimate(lineage.read("smoke", **{"train.batch": 4}))
     assert all(0 < value < np.inf for value in found["seconds"].values())

@@ -15,6 +15,7 @@ from pathlib import Path
 from unifeat.pipeline import commands
 from unifeat.pipeline.notebooks import NotebookError
 from unifeat.support.errors import UnifeatError
+from unifeat.track import command as tracking
 
 
 class Terminated(KeyboardInterrupt):
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(func=func)
         return command
 
+    tracking.arguments(add("track", tracking.track, tracking.HELP))
     run = add("figures", commands.figures, "execute the notebooks in order and regenerate every figure")
     run.add_argument("--from", dest="start", default="", metavar="NN", help="first notebook to run")
     more = add("controls", commands.controls, "execute the notebook of controls, which trains SAEs of its own")

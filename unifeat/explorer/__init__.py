@@ -1,1 +1,1 @@
-"""The explorer: every live feature on one offline HTML page (`page.write`), and one of them in a notebook."""
+"""The explorer: every live feature of a lineage on one offline page (`page.write`), and one of them in a notebook."""

@@ -1,13 +1,16 @@
 """One feature inside a notebook: a rich view without scripts, and a browser of features where a kernel is live."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from html import escape
+
+import numpy as np
 
 from unifeat.explorer import encoding, page
 from unifeat.lineage.run import Run, open_run
-from unifeat.plots.style import DOMAIN_NAMES, MODEL_COLORS, SHORT_NAMES
 
-HEAT = MODEL_COLORS | {"base": "#808080"}  # behind text, on a light page and on a dark one
+SHADES = 30, 140  # of 255: how opaque the color behind a token is at least, and how much more at a feature's maximum
+CONTRAST = 4.6  # of text on it, by WCAG's measure
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,17 +34,17 @@ class FeatureView:
 
     def _repr_html_(self) -> str:
         f = self.entry
-        matches = "".join(f"<td style='padding-right:1em'>{_name(other)} <b>#{found[0]}</b>, r = {found[1]:.3f}</td>"
-                          for other, found in f["match"].items())
-        density = " &nbsp; ".join(f"{escape(DOMAIN_NAMES.get(d, d))} {100 * share:.2g} %"
-                                  for d, share in zip(self.data["domains"], f["density"], strict=True))
-        others = [other for other in f["match"] if other != "twin"]
+        matches = "".join(f"<td style='padding-right:1em'>{self._name(other)} <b>#{found[0]}</b>, r = {found[1]:.3f}"
+                          "</td>" for other, found in f["match"].items())
+        density = " &nbsp; ".join(f"{escape(domain['label'])} {100 * share:.2g} %"
+                                  for domain, share in zip(self.data["domains"], f["density"], strict=True))
+        others = [other for other, found in f["match"].items() if len(found) > 3]  # whose activations are here
         contexts = "".join(self._context(k, [self.model, *others]) for k in range(len(f["at"])))
         tokens = "".join(f"<div>{title}: {' '.join(self._code(t) for t in f[key])}</div>"
                          for title, key in (("promotes", "up"), ("suppresses", "down")))
-        facts = f"fires on {f['fires']} tokens of the probe: {density}"
+        facts = f"fires on {f['fires']} tokens of the comparison text: {density}"
         told = "".join(f"<div>{escape(line)}</div>" for line in self.told)
-        return (f"<div style='line-height:1.5'><b>{_name(self.model)} feature #{f['id']}</b>{told}"
+        return (f"<div style='line-height:1.5'><b>{self._name(self.model)} feature #{f['id']}</b>{told}"
                 f"<div style='opacity:.75'>{facts}</div><table><tr>{matches}</tr></table>{contexts}{tokens}</div>")
 
     def _context(self, k: int, models: list[str]) -> str:
@@ -51,13 +54,20 @@ class FeatureView:
             cells = "".join(self._cell(tokens[self.entry["at"][k] + i], int(level, 36) / encoding.LEVELS, model)
                             for i, level in enumerate(shade))
             line = f"<span style='font-family:monospace;white-space:pre-wrap'>{cells}</span>"
-            rows.append(f"<div><span style='display:inline-block;width:5.5em'>{_name(model)}</span>{line}</div>")
+            name = f"<span style='display:inline-block;min-width:5.5em'>{self._name(model)}</span>"
+            rows.append(f"<div>{name}{line}</div>")
         return f"<div style='border-top:1px solid #8884;padding:.3em 0'>{''.join(rows)}</div>"
 
     def _cell(self, token: int, value: float, model: str) -> str:
         text = escape(self.data["vocab"][token] if token else "¶")
-        shade = f"{HEAT[model]}{round(30 + 140 * value):02x}"
+        shade = f"{_heat(self.data['models'][model]['color'])}{round(SHADES[0] + SHADES[1] * value):02x}"
         return f"<span style='background:{shade}'>{text}</span>" if value else text
+
+    def _name(self, model: str) -> str:
+        """A model's name beside its color: text in that color would be lost on a dark page."""
+        look = self.data["models"].get(model) or dict(short="Seed twin", color="transparent")
+        style = f"border-left:.5em solid {look['color']};padding-left:.3em;font-weight:600"
+        return f"<span style='{style}'>{escape(look['short'])}</span>"
 
     def _code(self, token: int) -> str:
         return f"<code style='white-space:pre'>{escape(self.data['vocab'][token].replace(' ', '·'))}</code>"
@@ -68,33 +78,55 @@ def _scores(simulation: float | None, detection: float | None) -> str:
                      if value is not None) or "no score"
 
 
-def _name(model: str) -> str:
-    """A model's name beside its color: text in that color would be lost on a dark page."""
-    style = f"border-left:.5em solid {MODEL_COLORS.get(model, 'transparent')};padding-left:.3em;font-weight:600"
-    return f"<span style='{style}'>{escape(SHORT_NAMES.get(model, 'Seed twin'))}</span>"
+@lru_cache
+def _heat(color: str) -> str:
+    """The color, as dark as white text on a dark page needs it, and as light as black text on a light page does."""
+    rgb, opaque = np.array([int(color[i:i + 2], 16) for i in (1, 3, 5)]) / 255, sum(SHADES) / 255
+
+    def light(page):
+        mixed = opaque * rgb + (1 - opaque) * page
+        return np.where(mixed <= 0.04045, mixed / 12.92, ((mixed + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
+
+    while 1.05 / (light(0.07) + 0.05) < CONTRAST:
+        rgb = 0.95 * rgb
+    while (light(1) + 0.05) / 0.05 < CONTRAST or light(0.07) < 0.08:  # and it is seen on the dark page
+        rgb = 0.05 + 0.95 * rgb
+    return "#" + "".join(f"{round(255 * channel):02x}" for channel in rgb)
 
 
 def explore(feature: str = "", run: Run | None = None, frames: dict | None = None) -> FeatureView:
-    """The view of a feature named as in the explorer, "lua/123"; "" is the Lua feature that is explained best.
+    """The view of a feature named as in the explorer, "tuned/123".
 
-    run: default the laptop profile's (or UNIFEAT_PROFILE's); frames: explanations, as for `explorer.write`.
+    feature: "" is the one explained best, of the first edge's child (of the first model where there are no edges).
+    run: default the laptop lineage's (or UNIFEAT_LINEAGE's); frames: explanations, as for `explorer.write`.
 
     Raises:
         ValueError: there is no such model, or it has no live feature of that number on the explorer's pages.
     """
     found = _data(run or open_run(), frames)
-    return _view(found, feature or _best(found, "lua"))
+    return _view(found, feature or _best(found))
 
 
 def _data(run, frames=None) -> dict:
-    found = page.told(page.data(run), frames or {})
-    found["tokens"] = run.comparison_text["blocks"].ravel()
-    return found
+    found = page.dressed(run, page.told(page.data(run), frames or {}))
+    return found | dict(tokens=run.comparison_text["blocks"].ravel())
 
 
-def _best(found: dict, model: str) -> str:
-    scored = [f for f in found["models"][model]["features"] if f["told"][0][2] is not None]
-    return f"{model}/{max(scored, key=lambda f: f['told'][0][2])['id']}" if scored else f"{model}/0"
+def _first(found: dict) -> str:
+    """The model that is shown first: the first edge's child."""
+    return found["edges"][0]["child"] if found["edges"] else found["names"][0]
+
+
+def _best(found: dict) -> str:
+    """The feature of the first model that its explanation predicts best."""
+    model = _first(found)
+    entries = found["models"][model]["features"]
+    return f"{model}/{max(entries, key=_simulation)['id'] if entries else 0}"
+
+
+def _simulation(entry: dict) -> float:
+    score = entry["told"][0][2]
+    return -1.0 if score is None else score
 
 
 def _view(found: dict, feature: str) -> FeatureView:
@@ -120,23 +152,23 @@ class Browser:
 
 
 def browser(run: Run | None = None) -> Browser:
-    """Widgets to walk through features: model, search, list; and the view of the Lua feature that is explained best."""
+    """Widgets to walk through features: model, search, list; and the view of the feature that `explore()` shows."""
     found = _data(run or open_run())
     try:
         import ipywidgets
     except ImportError:
         ipywidgets = None
-    return Browser(_controls(found, ipywidgets) if ipywidgets else None, _view(found, _best(found, "lua")))
+    return Browser(_controls(found, ipywidgets) if ipywidgets else None, _view(found, _best(found)))
 
 
 def _controls(found: dict, widgets):
-    models = [(SHORT_NAMES[model], model) for model in found["models"]]
-    model = widgets.Dropdown(options=models, value="lua", description="Model")
+    models = [(found["models"][name]["short"], name) for name in found["names"]]
+    model = widgets.Dropdown(options=models, value=_first(found), description="Model")
     search = widgets.Text(placeholder="explanation or number", description="Search", continuous_update=False)
     chosen, shown = widgets.Select(options=[], rows=8, layout=dict(width="100%")), widgets.HTML()
 
     def fill(*_):
-        entries = sorted(found["models"][model.value]["features"], key=lambda f: -(f["told"][0][2] or 0))
+        entries = sorted(found["models"][model.value]["features"], key=lambda f: -_simulation(f))
         words = search.value.lower().split()
         texts = [(f"#{f['id']}  {' / '.join(text for _, text, *_ in f['told'])}", f["id"]) for f in entries]
         chosen.options = [(text, f"{model.value}/{number}") for text, number in texts

@@ -4,10 +4,13 @@ import dataclasses
 import difflib
 import re
 
+from unifeat.lineage.complaints import shown
 from unifeat.lineage.settings import KINDS, SOURCES, WAYS, Lineage, LineageError, Member
 
 TAKEN = ("ngram", "neurons", "random", "untrained", "both", "several", "new", "neither", "twin")  # words of the tables
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+SEED = "0 or more"
+COLOR = re.compile(r"(#[0-9A-Fa-f]{6})?")
 
 
 def check(p: Lineage) -> None:
@@ -24,21 +27,24 @@ def check(p: Lineage) -> None:
     for pair in p.compare:
         for name in pair:
             _known(p, f"{p.name}.compare", name)
-    _ranges(p)
+        if pair[0] == pair[1]:
+            raise LineageError(f"{p.name}.compare pairs {pair[0]!r} with itself; name two (SAEs of one model are "
+                               "compared anyway, as its ceiling).")
+    _ranges(p, [*_shared(p), *_of_text(p), *_of_models(p)])
 
 
 def named(kind: str, name: str, where: str) -> None:
+    """Refuse a name that is a word of the tables or could not name a file."""
     if not NAME.fullmatch(name) or ".." in name or name in TAKEN or len(name) > 40:
         why = "is taken by the tables" if name in TAKEN else "cannot name files and columns"
-        raise LineageError(f"The {kind} name {name!r} of {where} {why}; use up to 40 letters, digits, '_', '-' and "
-                           f"'.', and "
-                           "give the name to be shown as its label.")
+        raise LineageError(f"The {kind} name {shown(name)} of {where} {why}; use up to 40 letters, digits, '_', '-' "
+                           "and '.', and give the name to be shown as its label.")
 
 
 def _known(p: Lineage, where: str, name: str) -> None:
     if name not in p.models:
         near = difflib.get_close_matches(name, p.models, 1)
-        raise LineageError(f"{where} names the model {name!r}, which the lineage does not have"
+        raise LineageError(f"{where} names the model {shown(name)}, which the lineage does not have"
                            + (f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(p.models)}."))
 
 
@@ -51,21 +57,26 @@ def _made(p: Lineage, name: str, one: Member) -> None:
     way = one.ways[0]
     for other in one.needs:
         _known(p, where, other)
+    of = p.models[one.checkpoint.of].training if one.checkpoint else None
+    like = one.perturbed.like if one.perturbed else ""
     rules = [
         (way not in ("finetune", "quantized", "perturbed") or one.parent, f"{way} needs a parent"),
         (way not in ("train", "checkpoint", "untrained", "merge") or not one.parent, f"{way} takes no parent"),
         (not one.parents or way == "given" and not one.parent, "parents is for given models that have no parent"),
-        (way != "merge" or len(set(one.merge)) == len(one.merge) == 2, "merge needs two different models"),
-        (one.method in ("slerp", "lerp"), f"method must be slerp or lerp, not {one.method!r}"),
+        (not one.parents or len(set(one.parents)) == len(one.parents) == 2, "parents must name two different models"),
+        (way != "merge" or len(set(one.merge)) == len(one.merge) == 2,
+         f"merge needs two different models, not {shown(list(one.merge))}"),
+        (one.method in ("slerp", "lerp"), f"method must be slerp or lerp, not {shown(one.method)}"),
         (one.t == "balanced" if isinstance(one.t, str) else 0 <= one.t <= 1,
-         f"t must be balanced or a number from 0 to 1, not {one.t!r}"),
-        (not one.checkpoint or p.models[one.checkpoint.of].training, "checkpoint needs a model that is trained here"),
-        (not one.checkpoint or one.checkpoint.step >= 0, "checkpoint.step must be 0 or more"),
-        (not one.quantized or 2 <= one.quantized <= 16, f"quantized must be 2 to 16 bits, not {one.quantized}"),
-        (not one.perturbed or bool(one.perturbed.like) != (one.perturbed.share > 0),
+         f"t must be balanced or a number from 0 to 1, not {shown(one.t)}"),
+        (one.published_t is None or 0 <= one.published_t <= 1, f"published_t must be 0 to 1, not {one.published_t}"),
+        (not one.checkpoint or of, "checkpoint needs a model that is trained here"),
+        (not of or 0 <= one.checkpoint.step <= of.tokens // max(1, of.batch * p.corpora.context),
+         "checkpoint.step must be a step of that training, from 0 to its last"),
+        (not one.quantized or 2 <= one.quantized <= 16, f"quantized must be 2 to 16 bits, not {shown(one.quantized)}"),
+        (not one.perturbed or bool(like) != (one.perturbed.share > 0),
          "perturbed needs either like (a model) or share (above 0)"),
-        (not one.perturbed or not one.perturbed.like or one.parent in p.models[one.perturbed.like].origins,
-         "perturbed.like must be a child of the same parent"),
+        (not like or one.parent in p.models[like].origins, "perturbed.like must be a child of the same parent"),
     ]
     for fine, problem in rules:
         if not fine:
@@ -73,7 +84,7 @@ def _made(p: Lineage, name: str, one: Member) -> None:
     for domain in (*one.text, *(one.training.text if one.training else ())):
         if domain not in p.text:
             near = difflib.get_close_matches(domain, p.text, 1)
-            raise LineageError(f"{where} reads the domain {domain!r}, which has no text"
+            raise LineageError(f"{where} reads the domain {shown(domain)}, which has no text"
                                + (f"; did you mean {near[0]!r}?" if near else f"; [text] has {', '.join(p.text)}."))
 
 
@@ -82,7 +93,7 @@ def _acyclic(p: Lineage) -> None:
         if name in way:
             circle = " → ".join((*way[way.index(name):], name))
             raise LineageError(f"The parents of {p.name} go in a circle ({circle}); a model cannot be its own "
-                               f"ancestor.")
+                               "ancestor.")
         for parent in p.models[name].needs:
             walk(parent, (*way, name))
 
@@ -90,67 +101,95 @@ def _acyclic(p: Lineage) -> None:
         walk(name, ())
 
 
-def _ranges(p: Lineage) -> None:
-    """Ranges that the types do not say."""
-    rules = [
-        ("corpora.source", p.corpora.source in SOURCES, f"one of {', '.join(SOURCES)}"),
-        ("corpora.vocab", 257 <= p.corpora.vocab <= 2**31 - 1, "at least 257 (256 bytes and one special token)"),
-        ("corpora.context", p.corpora.context >= 2, "at least 2"),
-        ("corpora.max_bytes", p.corpora.max_bytes >= 0, "0 (all) or positive"),
-        ("corpora.validation_share", 0 < p.corpora.validation_share < 1, "between 0 and 1"),
-        ("corpora.tokenizer_bytes", p.corpora.tokenizer_bytes > 0, "positive"),
-        ("model.layers", p.model.layers >= 1, "at least 1"),
-        ("model.heads", p.model.heads > 0 and p.model.d_model % p.model.heads == 0, "a divisor of model.d_model"),
-        ("model.kv_heads", p.model.kv_heads > 0 and p.model.heads % p.model.kv_heads == 0,
-         "a divisor of model.heads"),
-        ("evaluation.tokens", p.evaluation.tokens > 0, "positive"),
-        ("evaluation.ngram", p.evaluation.ngram >= 2, "at least 2"),
-        ("merge.points", p.merge.points >= 2, "at least 2 (both ends)"),
-        ("sae.kind", p.sae.kind in KINDS, f"one of {', '.join(KINDS)}"),
-        ("sae.k", 0 < p.sae.k <= p.sae.width, "between 1 and sae.width"),
-        ("sae.k_first", p.sae.k_first >= p.sae.k, "at least sae.k"),
-        ("sae.k_anneal", 0 <= p.sae.k_anneal <= 1, "between 0 and 1"),
-        ("sae.seeds", len(set(p.sae.seeds)) == len(p.sae.seeds) >= 2,
-         "at least two different seeds, since the ceiling compares SAEs of one model"),
-        ("sae.tokens", p.sae.tokens >= p.sae.batch > 0, "at least one batch"),
-        ("sae.decay", 0 <= p.sae.decay <= 1, "between 0 and 1"),
-        ("comparison.min_fires", p.comparison.min_fires >= 2, "at least 2"),
-        ("comparison.tokens", p.comparison.tokens >= p.comparison.min_fires,
+def _shared(p: Lineage):
+    """Ranges of what all models share: (where it stands, whether it is fine, what it must be)."""
+    c, m, e, s, t, o = p.corpora, p.model, p.evaluation, p.sae, p.comparison, p.controls
+    return [
+        (("corpora", "source"), c.source in SOURCES, f"one of {', '.join(SOURCES)}"),
+        (("corpora", "vocab"), 257 <= c.vocab <= 2**31 - 1, "at least 257 (256 bytes and one special token)"),
+        (("corpora", "context"), c.context >= 2, "at least 2"),
+        (("corpora", "max_bytes"), c.max_bytes >= 0, "0 (all) or positive"),
+        (("corpora", "validation_share"), 0 < c.validation_share < 1, "between 0 and 1"),
+        (("corpora", "tokenizer_bytes"), c.tokenizer_bytes > 0, "positive"),
+        (("corpora", "seed"), c.seed >= 0, SEED),
+        (("model", "layers"), m.layers >= 1, "at least 1"),
+        (("model", "d_mlp"), m.d_mlp >= 1, "at least 1"),
+        (("model", "heads"), m.heads > 0 and m.d_model > 0 and m.d_model % m.heads == 0, "a divisor of model.d_model"),
+        (("model", "kv_heads"), m.kv_heads > 0 and m.heads % m.kv_heads == 0, "a divisor of model.heads"),
+        (("model", "seed"), m.seed >= 0, SEED),
+        (("evaluation", "tokens"), e.tokens > 0, "positive"),
+        (("evaluation", "ngram"), e.ngram >= 2, "at least 2"),
+        (("merge", "points"), p.merge.points >= 2, "at least 2 (both ends)"),
+        (("sae", "kind"), s.kind in KINDS, f"one of {', '.join(KINDS)}"),
+        (("sae", "k"), 0 < s.k <= s.width, "between 1 and sae.width"),
+        (("sae", "k_first"), s.k_first >= s.k, "at least sae.k"),
+        (("sae", "k_anneal"), 0 <= s.k_anneal <= 1, "between 0 and 1"),
+        (("sae", "seeds"), len(set(s.seeds)) == len(s.seeds) >= 2 and min(s.seeds) >= 0,
+         "at least two different seeds of 0 or more, since the ceiling compares SAEs of one model"),
+        (("sae", "tokens"), s.tokens >= s.batch > 0, "at least one batch"),
+        (("sae", "lr"), s.lr > 0, "positive"),
+        (("sae", "decay"), 0 <= s.decay <= 1, "between 0 and 1"),
+        (("comparison", "min_fires"), t.min_fires >= 2, "at least 2"),
+        (("comparison", "tokens"), t.tokens >= t.min_fires,
          "at least comparison.min_fires, or no feature can be live"),
-        ("comparison.tau", 0 < p.comparison.tau <= 1, "in (0, 1]"),
-        ("comparison.bootstrap", p.comparison.bootstrap >= 1, "at least 1"),
-        ("controls.tokens", p.controls.tokens * min(p.controls.lengths, default=0) >= p.sae.batch,
+        (("comparison", "tau"), 0 < t.tau <= 1, "in (0, 1]"),
+        (("comparison", "bootstrap"), t.bootstrap >= 1, "at least 1"),
+        (("comparison", "seed"), t.seed >= 0, SEED),
+        (("controls", "tokens"), o.tokens * min(o.lengths, default=0) >= s.batch,
          "at least one batch (sae.batch) at the shortest of controls.lengths"),
-        ("controls.kinds", set(p.controls.kinds) <= set(KINDS), f"among {', '.join(KINDS)}"),
-        ("controls.expansions", min(p.controls.expansions, default=0) * p.model.d_mlp >= p.sae.k,
+        (("controls", "kinds"), set(o.kinds) <= set(KINDS), f"among {', '.join(KINDS)}"),
+        (("controls", "expansions"), min(o.expansions, default=0) * m.d_mlp >= s.k,
          "wide enough for sae.k active latents"),
     ]
+
+
+def _of_text(p: Lineage):
+    """What must be true of each domain, as in `_shared`."""
     for name, one in p.text.items():
-        source = one.source or p.corpora.source
-        rules += [(f"text.{name}.source", one.source in ("", *SOURCES), f"one of {', '.join(SOURCES)}"),
-                  (f"text.{name}.embedded", source != "embedded" or one.embedded,
-                   "the name of a set in embedded.toml when the source is embedded"),
-                  (f"text.{name}.hub", source != "hub" or one.hub, "a data set when the source is hub"),
-                  (f"text.{name}.path", source != "files" or one.path or p.corpora.folder,
-                   "a folder or file when the source is files"),
-                  (f"text.{name}.language", one.language in ("", "python", "lua"), "python, lua or empty")]
+        source, at = one.source or p.corpora.source, ("text", name)
+        yield (*at, "source"), one.source in ("", *SOURCES), f"one of {', '.join(SOURCES)}"
+        yield (*at, "embedded"), source != "embedded" or one.embedded, (
+            "the name of a set in embedded.toml when the source is embedded")
+        yield (*at, "hub"), source != "hub" or one.hub, "a data set when the source is hub"
+        yield (*at, "path"), source != "files" or one.path or p.corpora.folder, (
+            "a folder or file when the source is files")
+        yield (*at, "language"), one.language in ("", "python", "lua"), "python, lua or empty"
+        yield from _drawn(at, one)
+
+
+def _of_models(p: Lineage):
+    """What must be true of each model, as in `_shared`."""
     for name, one in p.models.items():
+        yield from _drawn(("models", name), one)
+        for way in ("untrained", "perturbed"):
+            if seeded := getattr(one, way):
+                yield ("models", name, way, "seed"), seeded.seed >= 0, SEED
         if t := one.training:
-            where = f"models.{name}.{one.ways[0]}"
-            rules += [
-                (f"{where}.text", t.text, f"among {', '.join(p.text)}"),
-                (f"{where}.weights", len(t.weights) == len(t.text) and min(t.weights, default=0) > 0,
-                 "one positive weight per domain"),
-                (f"{where}.tokens", t.tokens >= t.batch * p.corpora.context > 0, "at least one batch"),
-                (f"{where}.lr", t.lr > 0, "positive"),
-                (f"{where}.evaluations", t.evaluations >= 2, "at least 2 (before and after)"),
-            ]
-    for key, fine, want in rules:
+            at = ("models", name, one.ways[0])
+            yield (*at, "text"), t.text and len(set(t.text)) == len(t.text), f"some of {', '.join(p.text)}, each once"
+            yield (*at, "weights"), len(t.weights) == len(t.text) and min(t.weights, default=0) > 0, (
+                "one positive weight per domain")
+            yield (*at, "batch"), t.batch > 0, "at least 1"
+            yield (*at, "tokens"), t.tokens >= t.batch * p.corpora.context, "at least one batch"
+            yield (*at, "lr"), t.lr > 0, "positive"
+            yield (*at, "evaluations"), t.evaluations >= 2, "at least 2 (before and after)"
+            yield (*at, "seed"), t.seed >= 0, SEED
+
+
+def _drawn(at: tuple, one):
+    """How a model or domain is written and drawn."""
+    yield (*at, "color"), COLOR.fullmatch(one.color), "six hexadecimal digits, as in #0072B2"
+    yield (*at, "label"), one.label.isprintable() and len(one.label) <= 60, "one line of at most 60 characters"
+
+
+def _ranges(p: Lineage, rules) -> None:
+    """The first rule that is broken, and numbers beyond all measure."""
+    for at, fine, want in rules:
         if not fine:
             value = p
-            for part in key.split("."):
+            for part in at:
                 value = value[part] if isinstance(value, dict) else getattr(value, part)
-            raise LineageError(f"{p.name}.{key} must be {want}, not {value!r}.")
+            raise LineageError(f"{'.'.join((p.name, *at))} must be {want}, not {shown(value)}.")
     big = _outsize(dataclasses.asdict(p), p.name)
     if big:
         raise LineageError(big)
@@ -163,5 +202,5 @@ def _outsize(value, where: str) -> str:
     if isinstance(value, list | tuple):
         return next(filter(None, (_outsize(one, where) for one in value)), "")
     if type(value) in (int, float) and not abs(value) < 2**63:
-        return f"{where} must be a finite number below 2**63, not {value!r}."
+        return f"{where} must be a finite number below 2**63, not {shown(value)}."
     return ""

@@ -10,8 +10,6 @@ states what differs.
     (4, (('lua', 'stories'), (1.0, 1.0)))
 """
 
-import dataclasses
-import difflib
 import json
 import re
 import tomllib
@@ -21,26 +19,9 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from unifeat.lineage.checks import check, named
-from unifeat.lineage.settings import (
-    SOURCES,
-    WAYS,
-    Checkpoint,
-    Comparison,
-    Controls,
-    Corpora,
-    Evaluation,
-    Hub,
-    Lineage,
-    LineageError,
-    Member,
-    Merge,
-    Model,
-    Perturbed,
-    Sae,
-    Text,
-    Training,
-    Untrained,
-)
+from unifeat.lineage.complaints import OURS, fields, sentence, shown, unknown
+from unifeat.lineage.settings import SOURCES, WAYS, Lineage, LineageError, Member, Text
+from unifeat.support.errors import reason
 
 FOLDER = Path(__file__).parent / "profiles"
 FRAGMENT = "horn_elliott"  # the paper's models and domains, which the profiles extend
@@ -120,9 +101,9 @@ def read(name: str | Path, **overrides) -> Lineage:
         LineageError: unknown lineage; `extends` of a missing file or in a circle; missing or unknown key, wrong type or
             a value out of range; a model made in no way or two, an unknown parent, a circle of parents.
     """
-    path = Path(name).expanduser() if str(name).endswith(".toml") else FOLDER / f"{name}.toml"
-    if not path.is_file():
-        raise LineageError(f"Lineage {str(name)!r} does not exist; choose one of {', '.join(shipped())}, "
+    path = Path(_path(str(name), Path.cwd())) if str(name).endswith(".toml") else FOLDER / f"{name}.toml"
+    if not _is_file(path):
+        raise LineageError(f"Lineage {shown(str(name))} does not exist; choose one of {', '.join(shipped())}, "
                            "or give the path of a .toml file.")
     table = _extended(path, ())
     for key, value in overrides.items():
@@ -160,21 +141,32 @@ def _extended(path: Path, seen: tuple[Path, ...]) -> dict:
     if parent is None:
         return table
     below = path.parent / str(parent) if str(parent).endswith(".toml") else FOLDER / f"{parent}.toml"
-    if not below.is_file():
-        raise LineageError(f"{path.name} extends {parent!r}, which does not exist; name one of "
+    if not _is_file(below):
+        raise LineageError(f"{path.name} extends {shown(parent)}, which does not exist; name one of "
                            f"{', '.join(shipped())}, or a .toml file beside it.")
     return _laid(_extended(below, (*seen, path.resolve())), table)
 
 
 def _path(text: str, folder: Path, keep: bool = False) -> Path | str:
     """A path as seen from `folder`; with `keep`, what does not exist there and may be a hub name stays as it is."""
-    path = (folder / Path(text).expanduser()).resolve()
-    return text if keep and not path.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", text) else path
+    try:
+        path = (folder / Path(text).expanduser()).resolve()
+        return text if keep and not path.exists() and re.fullmatch(r"\w[\w.-]*/[\w.-]+", text) else path
+    except (OSError, RuntimeError, ValueError) as error:  # too long, of an unknown user, with a NUL
+        why = getattr(error, "strerror", None) or reason(error).rstrip(".")
+        raise LineageError(f"{shown(text)} cannot be a path ({why}); correct it in the lineage.") from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name beyond all measure
+        return False
 
 
 def _laid(below: dict, above: dict) -> dict:
     """Settings of `above` over those of `below`. Models and domains are those of `above`, if it names any; one that
-    `below` names too keeps what `above` does not say of it, but the way it is made, if `above` states one."""
+    `below` names too keeps what `above` does not say of it, unless `above` makes it in another way."""
     out = dict(below)
     for key, value in above.items():
         old = below.get(key)
@@ -191,8 +183,7 @@ def _over(old, new):
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return new
     if (stated := set(WAYS) & new.keys()) and not stated & old.keys():
-        made = (*WAYS, "parent", "parents", "method", "t", "published_t", "revision")
-        old = {key: value for key, value in old.items() if key not in made}
+        old = {}  # it is another model
     return old | {key: _over(old.get(key), value) for key, value in new.items()}
 
 
@@ -202,7 +193,9 @@ def _filled(table: dict, where: str) -> dict:
     for way in ("train", "finetune"):
         defaults[way] = table.pop(way, {})
         if not isinstance(defaults[way], dict):
-            raise LineageError(f"{where}.{way} must be a table of settings, not {defaults[way]!r}.")
+            raise LineageError(f"{where}.{way} must be a table of settings, not {shown(defaults[way])}.")
+        for key in defaults[way].keys() - set(fields([way])):
+            raise LineageError(unknown([way, key], where))
     if isinstance(table.get("models"), dict):
         members = {}
         for name, one in table["models"].items():
@@ -220,44 +213,15 @@ def _filled(table: dict, where: str) -> dict:
 
 
 def _validated(table: dict, where: str) -> Lineage:
+    for key in OURS:
+        if key in table:
+            raise LineageError(unknown([key], where))
     try:
         return _ADAPTER.validate_json(json.dumps({**table, "name": where}, default=str))
     except ValidationError as error:
-        raise LineageError(_sentence(error.errors()[0], table, where)) from error
+        raise LineageError(sentence(error.errors(), where)) from error
     except (ValueError, RecursionError) as error:
         raise LineageError(f"Lineage {where} holds a value that cannot be read ({error}); correct it.") from error
-
-
-def _sentence(error: dict, table: dict, where: str) -> str:
-    """One of pydantic's errors in the words of the file."""
-    loc = [str(part) for part in error["loc"]]
-    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = [name for name in _fields(loc[:-1]) if name != "shipped"]
-        near = difflib.get_close_matches(loc[-1], known, 1)
-        hint = f"; the nearest it knows is {near[0]!r}" if near else f"; it knows {', '.join(known)}"
-        return f"{'.'.join([where, *loc[:-1]])} has no setting {loc[-1]!r}{hint}."
-    if error["type"].startswith("missing"):
-        return f"{'.'.join([where, *loc[:-1]])} lacks the setting {loc[-1]!r}; add it to the lineage."
-    want = {"int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number",
-            "string_type": "a text", "tuple_type": "a list", "bool_type": "true or false",
-            "dataclass_type": "a table of settings", "dataclass_exact_type": "a table of settings",
-            "dict_type": "a table", "finite_number": "a finite number"}.get(error["type"])
-    loc = [part for part in loc if part not in ("float", "str", "Training", "Hub")]  # the arms of a union
-    want = want or error["msg"].removeprefix("Input should be ").rstrip(".")
-    return f"{'.'.join([where, *loc])} must be {want}, not {error['input']!r}."
-
-
-def _fields(loc: list[str]) -> list[str]:
-    """Settings that the table at `loc` knows."""
-    inside = {"models": Member, "text": Text, "train": Training, "finetune": Training, "hub": Hub,
-              "checkpoint": Checkpoint, "untrained": Untrained, "perturbed": Perturbed}
-    kind = {"model": Model, "merge": Merge, "corpora": Corpora, "evaluation": Evaluation, "sae": Sae,
-            "comparison": Comparison, "controls": Controls}
-    if not loc:
-        return [*(one.name for one in dataclasses.fields(Lineage) if one.name != "name"), "extends", "train",
-                "finetune"]
-    found = kind.get(loc[0]) if len(loc) == 1 else inside.get(loc[-1], inside[loc[0]]) if loc[0] in inside else None
-    return [one.name for one in dataclasses.fields(found)] if found else []
 
 
 _ADAPTER = TypeAdapter(Lineage)

@@ -6,11 +6,11 @@ from scipy import sparse
 
 from unifeat.support.parallel import spread
 
-BLOCK = 64  # features whose correlations are finished together, while they are in the cache
+BLOCK = 64  # features whose correlations are finished together, while they are still in the cache
 
-ROWS = 2048  # features whose products MKL makes at a time: it holds them twice
+ROWS = 2048  # features per call of MKL, which holds their products twice
 
-SUMMED = 5  # fewer, and passing over all sums for each batch costs more than reading the batch from the cache saves
+SUMMED = 5  # products per sum and batch: with fewer, going over all sums again costs more than a cached batch saves
 
 DENSE = 65536  # rows of dense matrices added up at a time
 

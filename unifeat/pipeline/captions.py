@@ -111,6 +111,8 @@ TABLES = {  # what a row is, and the columns of its own
         "package, version, sha256, licence": "where it comes from",
         "documents, bytes, tokens": "how much there is",
         "duplicates": "near-duplicates that were dropped"}),
+    "leakage": ("One row per domain.", {
+        "domain, share": "the share of its held-out windows of 13 tokens that also stand in its training text"}),
     "saes": ("One row per SAE, on held-out text of its model's own kind.", {
         "model, kind, seed, width": "what it is",
         "arm": "`controlled` in all rows"}),

@@ -1,4 +1,4 @@
-"""What a run will take: its parts' own code tried for a few steps at full size, times how often it will run."""
+"""How long a run will take: time a few real steps of each part, then multiply by how often that part runs."""
 
 import contextlib
 import dataclasses

@@ -55,9 +55,10 @@ def beyond_neurons(folder: Path) -> list[str]:
     if frame is None:
         return []
     row = frame[(frame["features"] == "beyond one neuron") & (frame["verdict"] == "r")].iloc[0]
-    return [f"Part of every share is single MLP neurons, which nearly every SAE finds. Without them, {row['edge']} is "
-            f"{share(row)} of the child's features (ceiling {share(row, 'ceiling')}, null {percent(row['null'])}, "
-            f"untrained model {percent(row['untrained'])})."]
+    parent, child = row["edge"].split(ARROW)
+    return [f"Part of every share is single MLP neurons, which nearly every SAE finds. Without them, {share(row)} of "
+            f"the features of {child} persist from {parent} (ceiling {share(row, 'ceiling')}, null "
+            f"{percent(row['null'])}, untrained model {percent(row['untrained'])})."]
 
 
 def ladder(folder: Path) -> list[str]:

@@ -1,7 +1,8 @@
 """Every figure: plain frames and arrays in, one matplotlib Figure out.
 
-Call them as `plots.<name>`; `write` puts one on disk. `note` is the line of small type at the bottom that says what the
-numbers were measured on. Labels and colors are in `style`.
+Call them as `plots.<name>`; `write` puts one on disk. Each takes a `Theme` after its data, which says how models and
+domains are written and drawn. `note` is the line of small type at the bottom that says what the numbers were measured
+on. Where a lineage has not the shape that a figure needs, a `LeftOut` comes back: one sentence that says so.
 """
 
 from unifeat.plots.agreement import swap, verdicts
@@ -9,11 +10,11 @@ from unifeat.plots.controls import control, frontier
 from unifeat.plots.design import design
 from unifeat.plots.explanations import explanations
 from unifeat.plots.flow import flow
-from unifeat.plots.models import corpora, domain_matrix, loss_curves, merge_sweep
+from unifeat.plots.merges import merge_sweep
+from unifeat.plots.models import corpora, domain_matrix, loss_curves
 from unifeat.plots.saes import ladder, sae_card
-from unifeat.plots.style import DOMAIN_COLORS, DOMAIN_NAMES, MODEL_COLORS, MODEL_NAMES, STYLE, write
+from unifeat.plots.style import STYLE, LeftOut, write
 from unifeat.plots.tokens import token_heatmap
 
-__all__ = ["DOMAIN_COLORS", "DOMAIN_NAMES", "MODEL_COLORS", "MODEL_NAMES", "STYLE", "control", "corpora", "design",
-           "domain_matrix", "explanations", "flow", "frontier", "ladder", "loss_curves", "merge_sweep", "sae_card", "swap",
-           "token_heatmap", "verdicts", "write"]
+__all__ = ["STYLE", "LeftOut", "control", "corpora", "design", "domain_matrix", "explanations", "flow", "frontier",
+           "ladder", "loss_curves", "merge_sweep", "sae_card", "swap", "token_heatmap", "verdicts", "write"]

@@ -4,47 +4,58 @@ import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from unifeat.plots.style import GREY, MODEL_COLORS, SHORT_NAMES, hint, picture, styled, tint
+from unifeat.plots.names import arrow, legend, level, name_columns
+from unifeat.plots.style import GREY, WIDTH, LeftOut, crowded, picture, styled, tint
 
 
 @styled
-def control(frame: pd.DataFrame, label: str, note: str = "", log: bool = False):
-    """Left: observed share and seed ceiling per variant; right: excess. Bars are 95 % intervals.
+def control(frame: pd.DataFrame, label: str, theme, note: str = "", log: bool = False):
+    """Left: observed share and seed ceiling per variant; right (below, for long names): excess. Bars: 95 % intervals.
 
     frame: x (numbers or names), observed, ci_low, ci_high, ceiling, excess, excess_low, excess_high, and optionally
-    ceiling_low and ceiling_high, and edge (x side by side per edge, the first filled). label: what x is. log: x on a
-    logarithmic axis.
+    ceiling_low and ceiling_high, and edge ("a → b", x side by side per edge, the first filled). label: what x is. The
+    observed share has the color of the first edge's child. log: x on a logarithmic axis.
     """
-    fig = picture(2.35, note)
-    axes = fig.subplots(1, 2, width_ratios=(1.25, 1))
-    numeric = len(frame) > 0 and pd.api.types.is_numeric_dtype(frame["x"])
+    if frame.empty:
+        return LeftOut("This control compares a parent with its child, and nothing was measured.")
     grouped = "edge" in frame
+    ends = {name for edge in frame["edge"] for name in edge.split(" → ")} if grouped else ()
+    if out := crowded(ends, "This control", "its table under data/"):
+        return out
+    numeric, names = pd.api.types.is_numeric_dtype(frame["x"]), _names(frame, theme, grouped)
+    stacked = not numeric and level(names, 0.37 * WIDTH / len(names)) is None
+    slanted = stacked and level(names, 0.85 * WIDTH / len(names)) is None
+    fig = picture(4.8 if slanted else 3.9 if stacked else 2.35, note)
+    axes = fig.subplots(2, 1, sharex=True) if stacked else fig.subplots(1, 2, width_ratios=(1.25, 1))
     x = _places(frame, numeric, grouped)
-    color = MODEL_COLORS["lua"]
-    if len(frame):
-        _marks(axes[0], x, frame, "ceiling", ("ceiling_low", "ceiling_high"), tint(GREY, 0.9), "D", numeric)
-        _marks(axes[0], x, frame, "observed", ("ci_low", "ci_high"), color, "o", numeric)
-        _marks(axes[1], x, frame, "excess", ("excess_low", "excess_high"), "#222222", "s", numeric)
-    else:
-        hint(axes[0], "nothing measured")
-    for ax, name in zip(axes, ("share of the child's features (%)", "excess persistence (%)"), strict=True):
+    color = theme.color(theme.edges[0][1] if theme.edges else next(iter(theme.models), ""))
+    _marks(axes[0], x, frame, "ceiling", ("ceiling_low", "ceiling_high"), tint(GREY, 0.9), "D", numeric)
+    _marks(axes[0], x, frame, "observed", ("ci_low", "ci_high"), color, "o", numeric)
+    _marks(axes[1], x, frame, "excess", ("excess_low", "excess_high"), "#222222", "s", numeric)
+    for ax, name, width in zip(axes, ("share of the child's features (%)", "excess persistence (%)"),
+                               (0.85, 0.85) if stacked else (0.47, 0.37), strict=True):
         drawn = [value for line in ax.lines for value in line.get_ydata() if np.isfinite(value)]
-        ax.set(ylabel=name, xlabel=label)
+        ax.set(ylabel=name, xlabel="" if stacked and ax is axes[0] else label)
         ax.set_ylim(bottom=0 if min(drawn, default=0) >= 0 else None)
         if numeric and log:
             ax.set_xscale("log")
             ax.set_xticks(x, [f"{value:g}" for value in x])
             ax.minorticks_off()
-        elif grouped:
-            ax.set_xticks(range(frame["edge"].nunique()), [_title(edge) for edge in dict.fromkeys(frame["edge"])])
         elif not numeric:
-            ax.set_xticks(x, frame["x"].astype(str))
-            ax.set_xlim(-0.6, max(len(frame) - 0.4, 0.6))
-    handles = [Line2D([], [], color=color, marker="o"), Line2D([], [], color=tint(GREY, 0.9), marker="D"),
-               Line2D([], [], color="#222222", marker="s")]
-    fig.legend(handles, ["observed, r ≥ τ one-to-one", "seed ceiling", "excess = (observed − null) / (ceiling − null)"],
-               loc="outside upper center", ncols=3)
+            name_columns(ax, range(len(names)), names, width * WIDTH / len(names))
+            ax.set_xlim(-0.6, len(names) - 0.4)
+    legend(fig, [(Line2D([], [], color=color, marker="o"), "observed, r ≥ τ one-to-one"),
+                 (Line2D([], [], color=tint(GREY, 0.9), marker="D"), "seed ceiling"),
+                 (Line2D([], [], color="#222222", marker="s"), "excess = (observed − null) / (ceiling − null)")])
     return fig
+
+
+def _names(frame: pd.DataFrame, theme, grouped: bool) -> list[str]:
+    """What stands under the marks: edges, or the variants, of which domains have their labels."""
+    if grouped:
+        edges = [edge.split(" → ") for edge in dict.fromkeys(frame["edge"])]
+        return [arrow(theme, *edge, room=26).replace(" → ", " →\n") for edge in edges]
+    return [theme.domain(name).label if name in theme.domains else str(name) for name in frame["x"]]
 
 
 FAMILIES = {"length": ("o", "#0072B2"), "width": ("s", "#D55E00"), "k": ("^", "#009E73"),
@@ -97,10 +108,6 @@ def _places(frame: pd.DataFrame, numeric: bool, grouped: bool) -> np.ndarray:
     edges, variants = (list(dict.fromkeys(frame[name])) for name in ("edge", "x"))
     return np.array([edges.index(row.edge) + 0.3 * (variants.index(row.x) - (len(variants) - 1) / 2)
                      for row in frame.itertuples()])
-
-
-def _title(edge: str) -> str:
-    return " →\n".join(SHORT_NAMES.get(name, name) for name in edge.split(" → "))
 
 
 def _marks(ax, x, frame: pd.DataFrame, name: str, ends, color, marker: str, joined: bool):

@@ -1,4 +1,4 @@
-"""What all figures share: style sheet, legends and names that fit, what is left out, writing without timestamps."""
+"""What all figures share: style sheet, page, what is left out, writing without timestamps."""
 
 import functools
 import io
@@ -19,7 +19,6 @@ from unifeat.support.theme import GREY
 
 STYLE = Path(__file__).parent / "unifeat.mplstyle"
 WIDTH = 7.2  # inches, every figure: the text width of a page
-CHARACTER = 0.058  # inches, the mean width of a character at 7 points
 MOST = 8  # models that a figure can hold
 
 
@@ -112,45 +111,6 @@ def _render(fig: Figure, kind: str, dpi=None) -> bytes:
     return buffer.getvalue()
 
 
-def legend(fig, entries, loc: str = "outside upper center", **options):
-    """A legend of (handle, text) pairs in as many columns as the page is wide."""
-    handles, texts = zip(*entries, strict=True)
-    room = WIDTH / CHARACTER * 7 / options.get("fontsize", 7)
-    columns = next((n for n in range(len(texts), 1, -1) if _columns(texts, n) <= room), 1)
-    texts = [f"\u200b{text}" if text.startswith("_") else text for text in texts]  # matplotlib leaves out "_..."
-    return fig.legend(handles, texts, loc=loc, ncols=columns, **options)
-
-
-def _columns(texts, count: int) -> int:
-    """Characters across `count` columns of a legend, its handles and gaps counted as 8 each."""
-    return sum(8 + max(map(len, part), default=0) for part in np.array_split(np.array(texts, object), count))
-
-
-def clipped(text: str, room: int) -> str:
-    """A text of at most `room` characters: its beginning and its end, since names differ in either.
-
-    >>> clipped("Tuned on chats", 9), clipped("Base", 9)
-    ('Tune…hats', 'Base')
-    """
-    return text if len(text) <= room else f"{text[:room // 2]}…{text[len(text) - (room - 1) // 2:]}"
-
-
-def arrow(theme, parent: str, child: str, room: int = 34) -> str:
-    """An edge in at most `room` characters; the shorter name leaves its space to the longer."""
-    texts, half = (theme.short(parent), theme.short(child)), (room - 3) // 2
-    return " → ".join(clipped(one, max(half, room - 3 - len(other))) for one, other in (texts, texts[::-1]))
-
-
-def name_columns(ax, places, names, inches: float):
-    """Names what stands in columns `inches` apart: level where the names fit, else at a slant."""
-    room = int(inches / CHARACTER)
-    level = [textwrap.fill(name, max(room, 1), break_long_words=False) for name in names]
-    if all(len(line) <= room for name in level for line in name.split("\n")):
-        ax.set_xticks(places, level)
-    else:
-        ax.set_xticks(places, [clipped(name, 22) for name in names], rotation=32, ha="right", rotation_mode="anchor")
-
-
 def tint(color, share: float):
     """`color` mixed with white: share 1 is the color, 0 is white.
 
@@ -234,8 +194,8 @@ def _start(group, gap: float) -> float:
 
 
 def ordered(found, preferred) -> list:
-    """The values of `found` in the preferred order, unknown ones last."""
-    found = list(dict.fromkeys(found))
+    """The values of `found`, each once: the preferred in their order, then the others."""
+    found, preferred = dict.fromkeys(found), dict.fromkeys(preferred)
     return [key for key in preferred if key in found] + [key for key in found if key not in preferred]
 
 

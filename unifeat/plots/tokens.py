@@ -1,4 +1,4 @@
-"""Figures 3 and 4: what one feature does on a stretch of text, token by token, in all four models."""
+"""Figures 3 and 4: what one feature does on a stretch of text, token by token, in every model."""
 
 import functools
 import re
@@ -8,12 +8,14 @@ from matplotlib import font_manager
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 
-from unifeat.plots.style import GREY, MODEL_COLORS, MODELS, SHORT_NAMES, WIDTH, finite, ink, picture, styled, tint
+from unifeat.plots.names import clipped
+from unifeat.plots.style import GREY, WIDTH, crowded, finite, ink, ordered, picture, styled, tint
 
 MONO = "DejaVu Sans Mono"
 SIZE = 6.2  # points
 GLYPH = 0.602 * SIZE / 72  # inches, the width of every character of the font
-LEFT, RIGHT, PAD = 1.0, 0.56, 0.045  # inches
+LEFT, RIGHT, PAD = (1.0, 1.7), 0.56, 0.045  # inches; the models' names take as much as they need between these
+NAME = 0.0545  # inches, the mean width of a character of a name
 ROW, LINE_GAP, TITLE, CASE_GAP = 0.165, 0.08, 0.31, 0.1
 STRETCH = 1.25  # of the type, at most, where lines would leave room at the right
 LONGEST = 16  # characters; a longer token is shrunk into this width
@@ -22,7 +24,7 @@ DARKEST = 0.8  # tint of a model's color at its feature's maximum: text stays re
 
 
 @styled
-def token_heatmap(cases: list, note: str = ""):
+def token_heatmap(cases: list, theme, note: str = ""):
     """Tokens of a context as boxes, one row per model, shaded by the activation of that model's feature.
 
     cases: list of dicts: title, rule (how the case was picked), tokens (list of str or bytes), activations
@@ -30,24 +32,49 @@ def token_heatmap(cases: list, note: str = ""):
     {model: index or None}; optionally reference (a model). Shading is activation / maximum of that feature
     over all cases. Spaces, line ends and tabs are drawn as signs; bytes that the font cannot show, as ⟨0xNN⟩.
     """
-    plans = _stretched([_lines([show(token) for token in case["tokens"]]) for case in cases])
-    height = 0.34 + sum(TITLE + len(plan) * (len(MODELS) * ROW + LINE_GAP) + CASE_GAP for plan in plans)
-    height += 0.12 * (1 + len(note) // 150) if note else 0
-    fig = picture(max(height, 0.8), note, layout="none")
+    models = ordered([model for case in cases for model in case["activations"]], theme.models)
+    if out := crowded(models, "A token heat-map", "its table under data/"):
+        return out
+    names = _names(cases, theme, models)
+    left = min(max(0.22 + NAME * max(map(len, names.values()), default=0), LEFT[0]), LEFT[1])
+    plans = _stretched([_lines([show(token) for token in case["tokens"]], left) for case in cases], left)
+    block = len(models) * ROW + LINE_GAP
+    height = 0.34 + sum(TITLE + len(plan) * block + CASE_GAP for plan in plans)
+    height = max(0.8, height + (0.12 * (1 + len(note) // 150) if note else 0))
+    fig = picture(height, note, layout="none")
     ax = fig.add_axes((0, 0, 1, 1))
-    ax.set(xlim=(0, WIDTH), ylim=(max(height, 0.8), 0))
+    ax.set(xlim=(0, WIDTH), ylim=(height, 0))
     ax.axis("off")
     _scale(ax)
     y, peaks = 0.3, _peaks(cases)
-    for case, plan in zip(cases, plans, strict=True):
-        ax.text(0.08, y + 0.08, case["title"], fontsize=8, fontweight="bold", va="center")
-        ax.text(0.08, y + 0.21, case.get("rule", ""), fontsize=6.3, color="#555555", va="center")
+    for number, (case, plan) in enumerate(zip(cases, plans, strict=True)):
+        ax.text(0.08, y + 0.08, clipped(case["title"], 95), fontsize=8, fontweight="bold", va="center")
+        ax.text(0.08, y + 0.21, clipped(case.get("rule", ""), 130), fontsize=6.3, color="#555555", va="center")
         y += TITLE
         for k, line in enumerate(plan):
-            _line(ax, case, line, y, peaks, first=k == 0)
-            y += len(MODELS) * ROW + LINE_GAP
+            for row, model in enumerate(models):
+                peak = peaks.get(_key(case, model, number), 0.0)
+                _row(ax, case, line, y + row * ROW, model, theme.color(model), peak)
+                name = names[model, number] if not k else names[model, None]
+                ax.text(0.17, y + (row + 0.5) * ROW, name, va="center", fontsize=6.5, color=ink(theme.color(model)))
+                if not k:
+                    ax.text(WIDTH - 0.08, y + (row + 0.5) * ROW, _agreement(case, model), va="center", ha="right",
+                            fontsize=6.5)
+            y += block
         y += CASE_GAP
     return fig
+
+
+def _names(cases: list, theme, models: list) -> dict:
+    """What stands before a row: {(model, number of the case): name and feature, (model, None): name alone}."""
+    out, room = {}, int((LEFT[1] - 0.22) / NAME)
+    for model in models:
+        out[model, None] = clipped(theme.short(model), room)
+        for number, case in enumerate(cases):
+            feature = case.get("feature", {}).get(model)
+            index = "" if feature is None else f" #{feature}"
+            out[model, number] = clipped(theme.short(model), room - len(index)) + index
+    return out
 
 
 def show(token) -> str:
@@ -77,29 +104,28 @@ def _widths(texts: list) -> np.ndarray:
     return np.array([min(max(len(text), 1), LONGEST) * GLYPH + PAD for text in texts])
 
 
-def _lines(texts: list) -> list:
+def _lines(texts: list, left: float) -> list:
     """Breaks tokens into as few lines as fit, of even length; a line is a list of (index, text, x, width)."""
     if not texts:
         return []
     widths = _widths(texts)
-    room = WIDTH - LEFT - RIGHT
+    room = WIDTH - left - RIGHT
     wanted = widths.sum() / max(1, np.ceil(widths.sum() / (0.97 * room)))
     lines, x = [[]], 0.0
     for index, (text, width) in enumerate(zip(texts, widths, strict=True)):
         if lines[-1] and (x + width > room or x >= wanted):
             lines.append([])
             x = 0.0
-        lines[-1].append((index, text, LEFT + x, width))
+        lines[-1].append((index, text, left + x, width))
         x += width
     return lines
 
 
-def _stretched(plans: list) -> list:
+def _stretched(plans: list, left: float) -> list:
     """Widens all lines of all cases by one factor, so that the longest fills the width."""
-    longest = max((x + width - LEFT for plan in plans for line in plan for _, _, x, width in line[-1:]),
-                  default=1.0)
-    factor = min(STRETCH, (WIDTH - LEFT - RIGHT) / longest)
-    return [[[(index, text, LEFT + factor * (x - LEFT), factor * width) for index, text, x, width in line]
+    longest = max((x + width - left for plan in plans for line in plan for _, _, x, width in line[-1:]), default=1.0)
+    factor = min(STRETCH, (WIDTH - left - RIGHT) / longest)
+    return [[[(index, text, left + factor * (x - left), factor * width) for index, text, x, width in line]
              for line in plan] for plan in plans]
 
 
@@ -111,7 +137,7 @@ def _peaks(cases: list) -> dict:
             values = np.nan_to_num(np.asarray(values, float)) if values is not None else np.zeros(1)
             key = _key(case, model, number)
             peaks[key] = max(peaks.get(key, 0.0), float(values.max(initial=0.0)))
-    return {**peaks, "numbers": {id(case): number for number, case in enumerate(cases)}}
+    return peaks
 
 
 def _key(case: dict, model: str, number: int):
@@ -119,20 +145,13 @@ def _key(case: dict, model: str, number: int):
     return (model, feature) if feature is not None else (model, "case", number)
 
 
-def _line(ax, case: dict, line: list, y: float, peaks: dict, first: bool):
-    for model in MODELS:
-        color, values = MODEL_COLORS[model], case["activations"].get(model)
-        peak = peaks.get(_key(case, model, peaks["numbers"][id(case)]), 0.0)
-        ax.add_patch(Rectangle((0.08, y + 0.02), 0.05, ROW - 0.04, color=color, lw=0))
-        feature = case.get("feature", {}).get(model)
-        label = SHORT_NAMES[model] + (f" #{feature}" if first and feature is not None else "")
-        ax.text(0.17, y + ROW / 2, label, va="center", fontsize=6.5, color=ink(color))
-        for index, text, x, width in line:
-            value = 0.0 if values is None or not peak else np.nan_to_num(float(values[index])) / peak
-            _box(ax, text, x, y, width, color, max(value, 0.0), known=values is not None)
-        if first:
-            ax.text(WIDTH - 0.08, y + ROW / 2, _agreement(case, model), va="center", ha="right", fontsize=6.5)
-        y += ROW
+def _row(ax, case: dict, line: list, y: float, model: str, color, peak: float):
+    """One model's boxes along a line of tokens, and its patch of color before them."""
+    values = case["activations"].get(model)
+    ax.add_patch(Rectangle((0.08, y + 0.02), 0.05, ROW - 0.04, color=color, lw=0))
+    for index, text, x, width in line:
+        value = 0.0 if values is None or not peak else np.nan_to_num(float(values[index])) / peak
+        _box(ax, text, x, y, width, color, max(value, 0.0), known=values is not None)
 
 
 def _agreement(case: dict, model: str) -> str:

@@ -6,12 +6,15 @@ from unifeat import lm
 
 
 def topk(z: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k largest of each row of z (tokens, width) and their columns, in no order; of z < 0 only that it is not > 0.
+    """The k largest values of each row of z (tokens, width), and their columns, in any order.
 
-    On a CPU torch.topk is slow on wide rows. In bfloat16 with matrix tiles, value and column make one integer, and
-    numpy's vectorized quickselect finds them in half of the time; CPUs without tiles can be bad at it. There the
-    columns are put into groups: the k largest are among those of the k groups with the largest maxima. Positive
-    floats are ordered as integers, above the rest, and those are compared sooner.
+    Where a row has fewer than k positive values, the rest of what is returned is not positive, and that is all that is
+    said of it. The plain twin is `plain.topk`.
+
+    torch.topk is slow on a CPU when rows are wide, so there are two faster ways. On a CPU with AMX, in bfloat16: pack
+    value and column into one integer and let numpy's vectorised quickselect find the largest, in half the time.
+    Elsewhere: cut the columns into groups and keep the k groups with the largest maxima; the k largest values must lie
+    in those. Values are compared as integers, which order positive floats in the same way and are faster to compare.
     """
     width, size = z.shape[1], 1
     if z.is_cuda:

@@ -131,9 +131,10 @@ def variants(run: Run) -> dict[str, list[tuple]]:
 
 
 def other(run: Run, **change) -> Run:
-    """The run with other SAEs: two seeds, trained for controls.tokens, changed as said.
+    """The same run with other SAEs: two seeds, trained for controls.tokens, and `change` on top.
 
-    All have the L1 that relu needs, and the other kinds pass over, so that equal recipes are trained once.
+    Every recipe carries relu's L1 coefficient, which the other kinds ignore: equal recipes then have equal settings and
+    are trained once.
     """
     p = run.lineage
     return variant(run, sae=dict(seeds=p.sae.seeds[:2], tokens=p.controls.tokens, l1=p.sae.l1 or WEAK_L1) | change)

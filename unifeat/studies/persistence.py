@@ -18,11 +18,11 @@ COLUMNS = ["arm", "parent", "child", "side", "rule", "tau", "n_parent", "n_child
            "null", "excess"]
 ARMS = ("controlled", "as_published")
 
-HELD = 5  # arrays of features x features that a comparison holds at most, its features' activations counted in
+HELD = 5  # memory of one comparison, in arrays of features x features (activations included)
 
 
 def workers(width: int) -> int:
-    """Comparisons of SAEs of `width` latents made at once: no more than there are cores, and that fit the memory."""
+    """How many comparisons of SAEs of `width` latents to run at once: one per core, as far as memory allows."""
     return max(1, min(torch.get_num_threads(), int(0.9 * resources.memory() / (HELD * 8 * width**2))))
 
 
@@ -47,7 +47,7 @@ def ceiling(same: list[dict], rule: str) -> np.ndarray:
 
 
 def prepare(run: Run, *more: tuple) -> None:
-    """Make all that the shares and the ladder are made of ready, and the calls `more`, several pieces at a time."""
+    """Compute everything that the shares and the ladder need, and the calls in `more`, several at a time."""
     a, b = seed_pairs(run, "controlled")[0]
 
     def untrained(bar):  # takes longest, so it comes first
@@ -70,10 +70,10 @@ def _shares(run: Run) -> list[tuple]:
 
 
 def ready(run: Run, calls: list[tuple], description: str, first=None, tokens: int = 0) -> None:
-    """Make `calls`, (function, its arguments after the run), several at a time, so that the store holds their results.
+    """Run `calls`, each (function, arguments after the run), several at a time; the store then holds their results.
 
-    Each is taken to read the probe once. first: a call of its own, first(bar), that begins before them and tells the
-    bar of its `tokens` itself.
+    The bar counts each call as one pass over the comparison text. first(bar) is started before all others and advances
+    the bar by its `tokens` itself.
     """
     each = len(run.comparison_text["block"])
 

@@ -1,4 +1,4 @@
-"""The one lock of what two threads must not do at once."""
+"""One lock for the few things that two threads must never do at the same time."""
 
 import threading
 

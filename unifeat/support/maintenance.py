@@ -1,11 +1,11 @@
 """Upkeep of the store: `make verify` reads every byte of it, `make gc` removes what no recent run asked for.
 
-While `make figures` or `make controls` runs, `store.make` adds the name of every artefact that it is asked for, found
-or built, to .runs/<run>.<number>.part. When the run has finished, the list becomes .runs/<run>, in place of that of
-the last such run. An artefact is unused if it stands in no list: neither in that of the last finished run of any
-profile and text, nor in that of a run that is going on or was killed. The same holds for the work folders and
-checkpoints of builds that did not end. A run asks for its inputs too, so the lists need no following of inputs, and
-no clock is read. What was only ever made in JupyterLab stands in no list and is listed as unused.
+While `make figures` or `make controls` runs, the store writes the name of every result it is asked for into
+.runs/<run>.<number>.part. When the run ends, that list becomes .runs/<run> and replaces the one of the last such run. A
+result is unused if no list has it: neither the last finished run of any lineage and text, nor a run that is still going
+or was killed. Work folders and checkpoints of unfinished builds count in the same way. A run asks for its inputs as
+well, so inputs need no tracing, and no clock is read. What was only ever made in JupyterLab is in no list: it counts as
+unused.
 """
 
 import contextlib

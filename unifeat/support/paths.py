@@ -1,9 +1,9 @@
-"""Where a run keeps its things: all folders derive from the repository's own place."""
+"""Where a run keeps its things: in a clone of the repository inside it, else in the user's cache."""
 
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_name(lineage: str, corpora: str, models: str = "", hook: str = "") -> str:
@@ -27,13 +27,20 @@ def figures(lineage: str, corpora: str, models: str = "", hook: str = "") -> Pat
 
 
 def store() -> Path:
-    """The artefact store: build/store, or UNIFEAT_STORE."""
-    return Path(os.environ.get("UNIFEAT_STORE") or ROOT / "build" / "store").expanduser().resolve()
+    """The artefact store: build/store of a clone, else ~/.cache/unifeat/store; UNIFEAT_STORE overrides."""
+    return Path(os.environ.get("UNIFEAT_STORE") or _work() / "store").expanduser().resolve()
 
 
 def downloads() -> Path:
-    """Archives of the embedded corpora: build/downloads, or UNIFEAT_DOWNLOADS."""
-    return Path(os.environ.get("UNIFEAT_DOWNLOADS") or ROOT / "build" / "downloads").expanduser().resolve()
+    """What is fetched: build/downloads of a clone, else ~/.cache/unifeat/downloads; UNIFEAT_DOWNLOADS overrides."""
+    return Path(os.environ.get("UNIFEAT_DOWNLOADS") or _work() / "downloads").expanduser().resolve()
+
+
+def _work() -> Path:
+    """build/ of a clone; an installed package has none, and its work is kept in the user's cache."""
+    if (ROOT / "pyproject.toml").is_file():
+        return ROOT / "build"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "unifeat")
 
 
 def relative(path: Path) -> str:

@@ -1,0 +1,256 @@
+"""Lineages of several shapes, and made-up frames for every figure of any of them."""
+
+from itertools import combinations, product
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.colors import to_hex
+
+from unifeat import plots
+from unifeat.plots import agreement
+from unifeat.support.theme import Look, theme
+
+NOTE = "lineage of the tests; corpora: embedded stand-ins; text of comparison 131 k tokens, 1,024 blocks per domain"
+MODELS = ("root", "left", "right", "merge")
+EDGES = (("root", "left"), ("root", "right"), ("left", "merge"), ("right", "merge"))
+DOMAINS = ("prose", "code", "tales", "scripts")
+OWN = {"root": ("prose", "code"), "left": ("scripts",), "right": ("tales",), "merge": ("scripts", "tales")}
+LONG = ("Pythia-410M, deduplicated, step 143000", "Pythia-410M fine-tuned on customer chats", "$$x_1",
+        "Instruction-tuned, learning rate 2e-5", "Merge of chats and instructions (SLERP)", "_hidden",
+        "Quantized to eight bits, per channel", "Perturbed at random, norm-matched")
+TEXTS = ("a$b", "Customer chats, anonymized", "English web text (C4)", r"$\frac{1}{2}$",
+         "Source code of many languages", "Legal opinions", "d", "Medical abstracts of PubMed")
+
+
+def shape(names, edges, domains, own=None, labels=None):
+    """A theme; without `own`, models take the domains in turn."""
+    own = own or {name: (domains[number % len(domains)],) for number, name in enumerate(names)}
+    labels = labels or {}
+    return theme({name: Look(labels.get(name, "")) for name in names},
+                 {name: Look(labels.get(name, "")) for name in domains}, edges, own)
+
+
+NUMBERED = tuple(f"m{number}" for number in range(9))
+TOPICS = tuple(f"d{number}" for number in range(8))
+TANGLE = (("m0", "m1"), ("m0", "m2"), ("m2", "m3"), ("m1", "m4"), ("m2", "m4"), ("m0", "m5"), ("m3", "m6"),
+          ("m1", "m6"), ("m0", "m7"))
+SHAPES = {
+    "diamond": shape(MODELS, EDGES, DOMAINS, OWN),
+    "chain": shape(NUMBERED[:4], tuple(zip(NUMBERED[:3], NUMBERED[1:4], strict=True)), ("web", "chats", "code")),
+    "star": shape(("root", *NUMBERED[:6]), tuple(("root", name) for name in NUMBERED[:6]), ("web", "law", *TOPICS[:4])),
+    "two roots": shape(("one", "other", "both"), (("one", "both"), ("other", "both")), ("x", "y"),
+                       {"one": ("x",), "other": ("y",), "both": ("x", "y")}),
+    "alone": shape(("only",), (), ("x",)),
+    "eight": shape(NUMBERED[:8], TANGLE, TOPICS, None, dict(zip(NUMBERED[:8] + TOPICS, LONG + TEXTS, strict=True))),
+}
+NINE = shape(NUMBERED, (*TANGLE, ("m0", "m8")), TOPICS)
+
+
+def stats(look):
+    sizes, rows = ((10033, 4.9e6), (2210, 11.2e6), (1189, 4.1e6), (156, 2.8e6)), []
+    for number, domain in enumerate(look.domains):
+        documents, size = sizes[number % 4]
+        for split, share in (("train", 0.95), ("validation", 0.05)):
+            rows.append((domain, split, f"{domain} of a vital encyclopedia, embedded stand-in",
+                         round(documents * share), size * share, size * share / 3.4))
+    return pd.DataFrame(rows, columns=["domain", "split", "source", "documents", "bytes", "tokens"])
+
+
+def logs(look):
+    rng, rows, x = np.random.default_rng(0), [], np.arange(100)
+    for number, model in enumerate(look.models):
+        losses = 2.9 + (5 - number / 3) * np.exp(-x / 15) + rng.normal(0, 0.06, 100)
+        rows += [(model, s, 65536 * s, "train", "+".join(look.own[model]), loss) for s, loss in enumerate(losses)]
+        for k, domain in enumerate(look.domains):
+            rows += [(model, s, 65536 * s, "validation", domain, 3 + 0.13 * k + 3 * np.exp(-s / 30))
+                     for s in range(0, 100, 20)]
+    return pd.DataFrame(rows, columns=["model", "step", "tokens", "split", "domain", "loss"])
+
+
+def losses(look):
+    rng, rows = np.random.default_rng(1), []
+    for model in (*look.models, "ngram"):
+        for domain in look.domains:
+            loss = 3.1 + rng.uniform(0, 0.2) + (0 if domain in look.own.get(model, ()) else 0.8)
+            accuracy = np.nan if model == "ngram" else 0.42 - (0.08 if loss > 3.6 else 0)
+            rows.append((model, domain, "validation", 131072, 450_000, loss, accuracy, loss / 1.95))
+    return pd.DataFrame(rows, columns=["model", "domain", "split", "tokens", "bytes", "loss_nats", "accuracy",
+                                       "bits_per_byte"])
+
+
+def sweep(look):
+    """Rows along t, and those of the model above; a domain's loss runs from 3 + its number to 4 less its tenth."""
+    rows = []
+    for method, bump in (("slerp", 0.35), ("lerp", 0.45)):
+        for t in np.linspace(0, 1, 21):
+            for k, domain in enumerate(look.domains):
+                loss = (1 - t) * (3 + k) + t * (4 - k / 10) + bump * t * (1 - t)
+                rows.append((method, t, domain, loss, 0.9 - loss / 10))
+    rows += [("base", np.nan, domain, 6.5, 0.05) for domain in look.domains]
+    return pd.DataFrame(rows, columns=["method", "t", "domain", "loss_nats", "accuracy"])
+
+
+def saes(look):
+    rng, rows = np.random.default_rng(4), []
+    for model in look.models:
+        for arm, seed in (("independent", 0), ("independent", 1), ("shared", 0)):
+            rows.append((model, "batchtopk", seed, arm, 2048, 32 + rng.normal(0, 0.3), 0.12 + rng.normal(0, 0.006),
+                         0.965 + rng.normal(0, 0.004), 0.985 + rng.normal(0, 0.002),
+                         abs(rng.normal(0.02, 0.006)), 1980))
+    return pd.DataFrame(rows, columns=["model", "kind", "seed", "arm", "width", "l0", "fvu", "ce_recovered_mean",
+                                       "ce_recovered_zero", "dead_share", "live"])
+
+
+def density(look):
+    rng = np.random.default_rng(5)
+    return pd.concat([pd.DataFrame({"model": model, "seed": seed, "log10_density":
+                                    np.append(rng.normal(-2.8, 0.5, 800), [-np.inf] * 48)})
+                      for model in look.models for seed in (0, 1)], ignore_index=True)
+
+
+def history(look):
+    tokens = np.linspace(1e5, 6e6, 40)
+    return pd.concat([pd.DataFrame({"model": model, "seed": seed, "tokens": tokens,
+                                    "fvu": 0.12 + 0.01 * k + 0.5 * np.exp(-tokens / (6e5 + 1e5 * seed))})
+                      for k, model in enumerate(look.models) for seed in (0, 1)], ignore_index=True)
+
+
+def ladder(look):
+    rng, edges = np.random.default_rng(2), [f"{a} → {b}" for a, b in look.edges]
+    groups = {"edges, independent SAEs": [(edge, 5, 4) for edge in edges],
+              "seed ceiling: two SAEs of one model": [(model, 8, 2.5) for model in look.models],
+              "raw MLP neurons, no SAE": [(f"neurons: {edge}", 5, 5) for edge in edges[:2]],
+              "SAE of an untrained model": [(f"untrained → {model}", 2, 9) for model in [*look.models][:2]],
+              "null: tokens permuted": [(f"{edge}, permuted", 2, 18) for edge in edges[:2]]}
+    return pd.concat([pd.DataFrame({"comparison": name, "group": group, "r": rng.beta(a, b, 120)})
+                      for group, rows in groups.items() for name, a, b in rows], ignore_index=True)
+
+
+def verdicts(look):
+    rng, found, causal, rows = np.random.default_rng(6), {}, {}, []
+    for edge in look.edges:
+        r = rng.uniform(0, 1, 300)
+        found[edge] = pd.DataFrame(dict(r=r) | {name: r * rng.uniform(0.5, 1, 300)
+                                                 for name in ("decoder", "encoder", "logits")})
+        causal[edge] = pd.DataFrame(dict(r=r[:60], agreement=r[:60] ** 2, random=rng.normal(0, 0.05, 60)))
+        rows += [dict(edge=" → ".join(edge), features=group, matched_by=by, verdict=verdict, observed=0.4, ci_low=0.37,
+                      ci_high=0.43, ceiling=0.75, null=0.36 if group == "all" else 0.0, share=0.6, excess=0.53)
+                 for group in ("all", "beyond one neuron") for by, verdict in agreement.SHARE_NAMES]
+    return found, causal, pd.DataFrame(rows, columns=[*rows[0]] if rows else ["edge"])
+
+
+def swap(look):
+    rng = np.random.default_rng(7)
+    rows = [(a, 0, b, rng.uniform(0.05, 0.6), rng.uniform(0.5, 1)) for a, b in product(look.models, repeat=2)]
+    return pd.DataFrame(rows, columns=["sae_model", "seed", "model", "fvu", "ce_recovered_mean"])
+
+
+def controls(x, **more):
+    """A table of a control, one row per x, 0.4 observed under a ceiling of 0.7."""
+    return pd.DataFrame(dict(x=x, observed=0.4, ci_low=0.37, ci_high=0.43, ceiling=0.7, null=0.0, excess=0.57,
+                             excess_low=0.5, excess_high=0.63) | more)
+
+
+def arms(look):
+    edges = [f"{a} → {b}" for a, b in look.edges for _ in ("independent", "shared")]
+    return controls(["independent", "shared"] * len(look.edges), edge=edges)
+
+
+def scores(look):
+    """Figure 6's groups of the first edge's child."""
+    rng, names = np.random.default_rng(8), [*look.models]
+    parent, model = look.edges[0] if look.edges else (None, names[0])
+    child = next((child for parent_, child in look.edges if parent_ == model), None)
+    short, phrase = look.short(model), look.model(child or model).phrase
+    groups = [(f"{short} features", "features", model)]
+    groups += [(f"persist into {phrase}", "features", model)] if child else []
+    groups += [(f"emerged in {short}", "features", model),
+               (f"vanished from {look.model(parent).phrase}", "features", parent)] if parent else []
+    groups += [(f"neurons of {short}", "control", "neurons"), ("shuffled explanations", "control", model)]
+    return pd.concat([pd.DataFrame(dict(group=group, kind=kind, model=of, explainer="lexical",
+                                        simulation=rng.uniform(0, 1, 90), detection=rng.uniform(0.4, 1, 90)))
+                      for group, kind, of in groups])
+
+
+CODE = ["local", " options", " =", " {", "}", "\n", "        ", "for", " $key", ",", " value$", " in", " pairs", "(",
+        "defaults", ")", " do", "\n", "\t\t", "options", "[", "key", "]", " =", " user", "_", "configuration", "[",
+        "key"]
+TALE = ["And", " the", " king", " said", " unto", " his", " servants", ",", " Come", " ye", ",", "\n", "and", " let",
+        " us", " go", " forth", " —", b" caf\xc3", b"\xa9", " 中", " into", " the", " city", ";",
+        " uncharacteristically"]
+
+
+def cases(look):
+    """Four cases; in the third, the second model lost the feature, and the fourth is unknown to the first model."""
+    rng, names, made = np.random.default_rng(3), [*look.models], []
+    for k, (title, tokens) in enumerate((("Universal: assignment", CODE), ("Near the threshold", TALE),
+                                         ("Vanished", CODE), ("Only in the last", TALE))):
+        signal = np.array([6.0 if token in (" =", ",") else 0.0 for token in tokens])
+        activations = {model: np.maximum(signal + rng.normal(0, 0.8, len(tokens)), 0) for model in names}
+        r, feature = dict.fromkeys(names, 0.93), {model: 100 * k + i for i, model in enumerate(names)}
+        r[names[0]] = float("nan")
+        if k == 2:
+            activations[names[-1]], r[names[-1]] = np.zeros(len(tokens)), 0.31
+        if k == 3:
+            activations[names[0]], feature[names[0]] = None, None
+        made.append({"title": title, "rule": "rule: highest mean r over the other models", "tokens": tokens, "r": r,
+                     "activations": activations, "feature": feature, "reference": names[-1] if k == 3 else names[0]})
+    return made
+
+
+FIGURES = {
+    "corpora": lambda look: plots.corpora(stats(look), look, note=NOTE),
+    "loss_curves": lambda look: plots.loss_curves(logs(look), look, note=NOTE),
+    "domain_matrix": lambda look: plots.domain_matrix(losses(look), look, note=NOTE),
+    "merge_sweep": lambda look: plots.merge_sweep(sweep(look), look, picked=0.47, published_t=0.58, note=NOTE),
+    "sae_card": lambda look: plots.sae_card(saes(look), density(look), history(look), look, note=NOTE),
+    "ladder": lambda look: plots.ladder(ladder(look), look, note=NOTE),
+    "token_heatmap": lambda look: plots.token_heatmap(cases(look), look, note=NOTE),
+    "swap": lambda look: plots.swap(swap(look), look, note=NOTE),
+    "verdicts": lambda look: plots.verdicts(*verdicts(look), look, note=NOTE),
+    "arms": lambda look: plots.control(arms(look), "filled: independent, hollow: shared", look, note=NOTE),
+    "mixes": lambda look: plots.control(controls([*look.domains, "balanced"]), "text", look, note=NOTE),
+    "explanations": lambda look: plots.explanations(scores(look), look, note=NOTE),
+}
+
+
+def texts(fig) -> list:
+    """Every text that a reader of the figure sees, as it is drawn."""
+    with mpl.style.context(plots.STYLE, after_reset=True):
+        fig.draw_without_rendering()
+    hidden = set()
+    for ax in fig.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            slack = 1e-9 * (high - low)
+            hidden |= {label for label in axis.get_ticklabels(which="both") if not ax.axison
+                       or not low - slack <= label.get_position()[axis is ax.yaxis] <= high + slack}
+    return [text for text in fig.findobj(mpl.text.Text)
+            if text.get_text().strip() and text.get_visible() and text not in hidden]
+
+
+def read(fig) -> str:
+    """What a reader of the figure can read, one text a line."""
+    return "\n".join(text.get_text() for text in texts(fig))
+
+
+def colors(fig) -> set:
+    """Colors of all lines and patches, as #RRGGBB."""
+    found = [line.get_color() for line in fig.findobj(mpl.lines.Line2D)]
+    found += [patch.get_facecolor() for patch in fig.findobj(mpl.patches.Patch)]
+    found += [patch.get_edgecolor() for patch in fig.findobj(mpl.patches.Patch)]
+    return {to_hex(color).upper() for color in found if not isinstance(color, str) or color != "none"}
+
+
+def faults(fig) -> list:
+    """Texts that the edge of the page cuts off, and pairs of level texts that lie on each other."""
+    renderer, page, level, found = fig.canvas.get_renderer(), fig.bbox.padded(1.0), [], []
+    for text in texts(fig):
+        box = text.get_window_extent(renderer)
+        if not (page.contains(box.x0, box.y0) and page.contains(box.x1, box.y1)):
+            found.append(text.get_text())
+        if not text.get_rotation() % 90:
+            level.append((box, text.get_text()))
+    return found + [(one, other) for (a, one), (b, other) in combinations(level, 2)
+                    if min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 2]

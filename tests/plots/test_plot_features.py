@@ -1,0 +1,150 @@
+"""The card of the SAEs, the ladder, the swap, the verdicts, the controls, and explanations."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from plot_frames import (
+    FIGURES,
+    SHAPES,
+    arms,
+    controls,
+    density,
+    faults,
+    history,
+    ladder,
+    read,
+    saes,
+    scores,
+    swap,
+    verdicts,
+)
+
+from unifeat import plots
+from unifeat.plots import style
+from unifeat.plots.saes import _ladder_color, _readable
+from unifeat.support.theme import GREY
+
+DIAMOND = SHAPES["diamond"]
+
+
+def test_features_that_never_fire_leave_no_nan():
+    silent = density(DIAMOND).assign(log10_density=-np.inf)
+    table = saes(DIAMOND).assign(ce_recovered_mean=np.nan, fvu=np.nan, arm="independent")
+    rungs = ladder(DIAMOND)
+    rungs.loc[rungs["comparison"] == "root → left", "r"] = np.nan
+    rungs.loc[rungs["comparison"] == "root → right", "r"] = 0.25
+    drawn = [plots.sae_card(table, silent, None, DIAMOND), plots.ladder(rungs, DIAMOND),
+             plots.ladder(rungs.assign(r=np.nan), DIAMOND), plots.ladder(rungs[:0], DIAMOND),
+             plots.swap(swap(DIAMOND)[:0], DIAMOND)]
+    for fig in drawn:
+        assert "nan" not in read(fig).lower()
+        style._render(fig, "pdf")
+    assert "no live features" in read(drawn[1]) and "no latent fires" in read(drawn[0])
+    assert "1,696 never fire" in read(drawn[0]) and len(drawn[0].axes) == 5 and "no SAE" in read(drawn[4])
+
+
+def test_the_card_names_models_where_their_densities_leave_room():
+    """Names in the panel lie above every line of its left half."""
+    for name in ("diamond", "two roots", "alone"):
+        ax = FIGURES["sae_card"](SHAPES[name]).axes[4]
+        low, high = ax.get_xlim()
+        points = [point for line in ax.lines for point in zip(*line.get_data(), strict=True)]
+        highest = max(y for x, y in points if x < low + 0.42 * (high - low))
+        assert highest / ax.get_ylim()[1] <= 0.96 - 0.095 * len(SHAPES[name].models)
+    assert not FIGURES["sae_card"](SHAPES["star"]).axes[4].texts  # a legend above instead
+
+
+def test_a_model_without_an_sae_has_an_empty_row():
+    fig = plots.sae_card(saes(DIAMOND).query("model != 'left'"), density(DIAMOND), history(DIAMOND), DIAMOND)
+    assert "Left" in read(fig) and not faults(fig)
+
+
+@pytest.mark.parametrize("comparison, text", [
+    ("root→left", "Root → Left"), ("root -> left", "Root → Left"), ("neurons: left → merge", "neurons: Left → Merge"),
+    ("untrained → left", "untrained → Left"), ("left", "Left"), ("root → left, rotated", "Root → Left, rotated"),
+    ("left, two seeds", "Left, two seeds"), ("no model at all", "no model at all"), ("", "")])
+def test_a_rung_is_written_with_labels(comparison, text):
+    assert _readable(DIAMOND, comparison) == text
+
+
+def test_names_within_names_are_told_apart():
+    """`m1` is not looked for inside `m10`, nor the word of a rung taken for a model of that name."""
+    look = SHAPES["chain"]
+    assert _readable(look, "m10 → m1") == "m10 → M1"
+    assert _ladder_color(look, "edges", "m1 → m2") == style.tint(look.color("m2"), 0.7)
+    assert _ladder_color(look, "seed ceiling", "m2") == style.tint(look.color("m2"), 0.35)
+    assert _ladder_color(look, "null: rotated", "m1 → m2, rotated") == style.tint(GREY, 0.5)
+
+
+def test_every_verdict_shows_its_ceiling_and_null_on_every_edge():
+    """Per panel, edge and group of features: a line from null to ceiling, and the observed mark between."""
+    panels = FIGURES["verdicts"](DIAMOND).axes[4:]
+    assert len(panels) == 5
+    for ax in panels:
+        marks = [(line.get_marker(), float(line.get_xdata()[0])) for line in ax.lines if line.get_marker() != "None"]
+        assert sorted(marks) == sorted([("D", 75.0), ("o", 40.0)] * 8 + [("|", 36.0), ("|", 0.0)] * 4)
+
+
+def test_edges_into_one_child_differ_in_their_dashes():
+    for name in ("diamond", "two roots", "eight"):
+        look = SHAPES[name]
+        handles = FIGURES["verdicts"](look).subfigs[0].legends[0].get_lines()[:len(look.edges)]
+        drawn = [(handle.get_color(), handle.get_linestyle()) for handle in handles]
+        assert len(set(drawn)) == len(look.edges)
+        assert [color for color, _ in drawn] == [look.color(child) for _, child in look.edges]
+
+
+def test_verdicts_with_gaps_and_without_edges(tmp_path):
+    found, causal, shares = verdicts(DIAMOND)
+    edge = ("root", "left")
+    gaps = pd.DataFrame(dict(r=[0.1, 0.9], decoder=[0.2, 0.8], encoder=0.1, logits=np.nan))
+    effects = pd.DataFrame(dict(r=[0.1, 0.9], agreement=[np.nan, 0.8], random=0.0))
+    shares[["ceiling", "null", "ci_low", "ci_high"]] = np.nan
+    fig = plots.verdicts({edge: gaps}, {edge: effects}, shares, DIAMOND)
+    assert "nan" not in read(fig) and all(path.stat().st_size > 1000 for path in plots.write(fig, tmp_path / "v"))
+    assert plots.verdicts({}, {}, shares[:0], DIAMOND).sentence == \
+        "The figure of verdicts needs a parent and its child, and this lineage has none."
+
+
+@pytest.mark.parametrize("frame, log", [
+    (controls([1, 2, 16]), True), (controls(["relu", "topk"], excess=[0.2, np.nan]), False), (arms(DIAMOND), False),
+    (controls([0.3, 0.5], excess=[0.1, -0.2]), False)])
+def test_controls_of_all_shapes(frame, log, tmp_path):
+    fig = plots.control(frame, "what x is", DIAMOND, note="a note", log=log)
+    assert "nan" not in read(fig) and not faults(fig)
+    assert all(path.stat().st_size > 1000 for path in plots.write(fig, tmp_path / "one"))
+
+
+def test_controls_have_the_child_s_color_and_the_domains_labels():
+    fig = FIGURES["mixes"](DIAMOND)
+    assert fig.axes[0].lines[1].get_color() == DIAMOND.color("left")
+    assert {"Scripts", "balanced"} <= set(read(fig).split("\n"))
+    assert plots.control(controls([]), "x", DIAMOND).sentence.startswith("This control compares")
+
+
+def test_groups_of_explanations_have_the_colors_of_their_models():
+    """All, persisting, emerged and vanished: of the model, of its child, of no model, of its parent."""
+    def drawn(look):
+        handles = FIGURES["explanations"](look).axes[2].lines
+        return [to_hex(line.get_color()).upper() for line in handles]
+
+    first, second, third, fourth, *controls_ = drawn(DIAMOND)
+    assert (first, second, fourth) == (DIAMOND.color("left"), DIAMOND.color("merge"), DIAMOND.color("root"))
+    assert third not in {look.color for look in DIAMOND.models.values()} and set(controls_) == {GREY}
+    star = SHAPES["star"]
+    mine, emerged, vanished, *_ = drawn(star)
+    assert (mine, vanished) == (star.color("m0"), star.color("root"))
+    assert emerged not in {look.color for look in star.models.values()}
+    assert drawn(SHAPES["alone"])[0] == SHAPES["alone"].color("only")
+
+
+def test_explanations_with_gaps_and_without_any():
+    frame = scores(DIAMOND)
+    frame.loc[frame["group"].str.startswith("emerged"), ["simulation", "detection"]] = np.nan
+    fig = plots.explanations(frame, DIAMOND, "note")
+    assert "Explainer: lexical. note" in read(fig) and "Emerged" not in read(fig)
+    legend = fig.axes[0].get_legend()
+    wanted = [DIAMOND.color("left"), DIAMOND.color("merge"), DIAMOND.color("root"), GREY, GREY]
+    assert [to_hex(text.get_color()) for text in legend.get_texts()] == [to_hex(style.ink(color)) for color in wanted]
+    assert plots.explanations(frame[:0], DIAMOND).sentence.startswith("Figure 6 needs features")

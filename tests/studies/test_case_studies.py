@@ -1,0 +1,34 @@
+"""Features chosen by rule: on the paper's lineage and on others."""
+
+import pytest
+from planted_runs import OWN, SHARED, children, planted_run
+
+from unifeat.studies import case_studies
+
+
+def test_partners_and_rules(planted):
+    frame = case_studies.partners(planted)
+    assert len(frame) == SHARED + OWN and (frame["r_lua"] > 0.99).sum() == SHARED
+    assert case_studies.pick(planted, "universal")["r_merged"] > 0.99
+    assert case_studies.pick(planted, "vanished")["r_twin"] >= 0.8
+    assert case_studies.pick(planted, "persisting")["r_lua"] >= 0.8
+    assert case_studies.pick(planted, "emerged")["r_base"] < 0.8 or case_studies.pick(planted, "emerged")["r_twin"] >= 0.8
+    with pytest.raises(ValueError, match="no rule 'prettiest'"):
+        case_studies.pick(planted, "prettiest")
+
+
+@pytest.mark.parametrize("shape", [{}, {"b": "a"}, {"c": "b", "b": "a"}, {f"b{i}": "a" for i in range(11)}])
+def test_rules_choose_a_feature_of_the_first_edges_parent_in_any_lineage(tmp_path, shape):
+    run = planted_run(tmp_path, children(shape))
+    parent, child = case_studies.ends(run)
+    assert (parent, child) == (run.lineage.edges[0] if shape else ("a", "a"))
+    for rule in case_studies.RULES:
+        row = case_studies.pick(run, rule)
+        own = child if rule == "emerged" else parent
+        assert int(row[own]) in run.live(own, 1 if rule == "emerged" else 0)
+        assert case_studies.described(run, rule).startswith("rule: ")
+
+
+def test_the_rule_in_words_counts_the_other_models(tmp_path):
+    run = planted_run(tmp_path, children({f"b{i}": "a" for i in range(3)}))
+    assert case_studies.described(run, "universal") == "rule: greatest least r over the other three models"
