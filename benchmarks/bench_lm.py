@@ -1,4 +1,4 @@
-"""Language-model training: `unifeat.lm.training.train` against the Hugging Face Trainer, same tokens, order and optimiser.
+"""Language-model training: `lm.training.train` against the Hugging Face Trainer, same tokens, order and optimiser.
 
 Ours is timed over the whole call, set-up included; of the Trainer only the median step counts, so that neither its
 start nor a compilation weighs on it.
@@ -15,7 +15,7 @@ import torch
 from benchmarks import harness
 from unifeat import lineage, lm
 from unifeat.lineage.run import open_run
-from unifeat.lineage.settings import Lineage, Training
+from unifeat.lineage.settings import Training
 from unifeat.lm import training
 
 # What the Trainer is given. "defaults" is its own choice of attention and precision; the others are the best we found.
@@ -109,7 +109,7 @@ def compare(start, blocks: dict, held_out: np.ndarray, config: Training, repeats
                  void=abs(losses["ours"] / losses[name] - 1) > 0.01) for name in runs]
 
 
-def operations(p: Lineage) -> float:
+def operations(p: lineage.Lineage) -> float:
     """Multiply-adds times two per token, forward and backward: 6 per weight of a product, 12 d_model per key.
 
     The embedding is a look-up; the term in the context is attention's two products over half the context.

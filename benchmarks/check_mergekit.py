@@ -1,4 +1,4 @@
-"""unifeat.merging and its reader of recipes against the real mergekit, on two tiny Mistral checkpoints made on the spot.
+"""unifeat.merging and its recipes against the real mergekit, on two tiny Mistral checkpoints made on the spot.
 
 mergekit lives in an environment of its own; from the root of the repository:
 

@@ -4,7 +4,7 @@
 
 Prints what each run was made with and, per rung of the ladder (one-to-one pairs), both shares and excess shares with
 their intervals, whether each lies in the other's, and both ceilings and nulls of an edge. The intervals are over the
-probe's documents and the seeds of the SAEs of given models; other rounding, carried on by training, makes other models,
+text's documents and the seeds of the SAEs of given models; other rounding, carried on by training, makes other models,
 so a share may lie outside. Where both runs have controls, what they say of each stands side by side.
 """
 
@@ -50,7 +50,7 @@ def main(folders: list[Path]) -> None:
     if absent := [path for path in folders if not (path / "manifest.json").is_file()]:
         sys.exit(f"{absent[0]} holds no manifest.json; give folders that `make figures` has written.")
     made = [json.loads((folder / "manifest.json").read_text(encoding="utf-8")) for folder in folders]
-    if made[0]["lineage"] != made[1]["lineage"] or made[0]["corpora"] != made[1]["corpora"]:
+    if any(made[0].get(key) != made[1].get(key) for key in ("lineage", "corpora")):
         sys.exit(f"{folders[0]} and {folders[1]} are of different lineages or texts; compare two runs of one.")
     rows = compare(*(pd.read_csv(folder / "data" / "ladder.csv") for folder in folders))
     answers = list(zip(*(readme.answers(folder / "data") for folder in folders), strict=False))  # either may have none

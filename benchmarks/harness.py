@@ -110,8 +110,8 @@ def measured(name: str, settings: dict, measure: Callable[[], list[dict]], *func
     say(f"{name}: measuring ...")
     rows = measure()
     versions = {package: importlib.metadata.version(package) for package in PACKAGES}
-    found = dict(bench=name, key=key, settings=settings, machine=here, versions=versions, commit=notebook_cache.commit(),
-                 seconds=round(time.perf_counter() - start, 1), rows=rows)
+    found = dict(bench=name, key=key, settings=settings, machine=here, versions=versions,
+                 commit=notebook_cache.commit(), seconds=round(time.perf_counter() - start, 1), rows=rows)
     store.write_text(path, json.dumps(found, indent=1) + "\n")
     say(f"{name}: {found['seconds']:.0f} s")
     return found

@@ -1,4 +1,4 @@
-"""The results: per machine a figure (speed.pdf, speed.png) and a table (speed.md), of all a table for benchmarks/README.md."""
+"""The results: per machine a figure (speed.pdf, speed.png) and a table (speed.md), of all the table in README.md."""
 
 import json
 from pathlib import Path
@@ -226,5 +226,6 @@ def run() -> None:
         harness.say(table(found))
         return
     store.write_text(folder / "speed.md", table(found))
-    refresh(Path(__file__).with_name("README.md"), summary({path.name: load(path) for path in sorted(folder.parent.iterdir())}))
+    machines = {path.name: load(path) for path in sorted(folder.parent.iterdir())}
+    refresh(Path(__file__).with_name("README.md"), summary(machines))
     harness.say(f"{paths.relative(folder)}/speed.pdf, speed.md and benchmarks/README.md written")

@@ -20,8 +20,7 @@ from benchmarks import (
     peers,
     report,
 )
-from unifeat import lm, matching, sae
-from unifeat.lineage import settings
+from unifeat import lineage, lm, matching, sae
 
 FIGURES = Path(__file__).parent.parent / "figures"
 
@@ -31,20 +30,20 @@ def test_examples_in_docstrings_hold(module):
     assert doctest.testmod(module).failed == 0
 
 
-def test_two_runs_are_compared_if_they_are_of_one_profile(tmp_path, capsys):
+def test_two_runs_are_compared_if_they_are_of_one_lineage(tmp_path, capsys):
     ladder = "group,comparison,rule,observed,ci_low,ci_high,excess,excess_low,excess_high,ceiling,null\n"
     for name, share in (("a", 0.5), ("b", 0.7)):
         (tmp_path / name / "data").mkdir(parents=True)
         (tmp_path / name / "data" / "ladder.csv").write_text(f"{ladder}edges,x,one_to_one,{share},0.4,0.6,,,,0.9,0.0\n")
         (tmp_path / name / "manifest.json").write_text(json.dumps(
-            dict(profile={}, corpora=[], device=f"cpu {name}", commit=name)))
+            dict(lineage={}, corpora=[], device=f"cpu {name}", commit=name)))
     check_processors.main([tmp_path / "a", tmp_path / "b"])
     found = json.loads(capsys.readouterr().out)
     assert found["runs"][1] == dict(device="cpu b", commit="b") and found["rows"][0]["within"] == [True, False]
     assert found["rows"][0]["ceiling"] == [0.9, 0.9] and found["rows"][0]["null"] == [0.0, 0.0]
     assert found["controls"] == []
-    (tmp_path / "b" / "manifest.json").write_text(json.dumps(dict(profile={}, corpora=[1], device="", commit="")))
-    for names, problem in (("ab", "different profiles or texts"), ("a", "not 1"), ("ac", "c holds no manifest.json")):
+    (tmp_path / "b" / "manifest.json").write_text(json.dumps(dict(lineage={}, corpora=[1], device="", commit="")))
+    for names, problem in (("ab", "different lineages or texts"), ("a", "not 1"), ("ac", "c holds no manifest.json")):
         with pytest.raises(SystemExit, match=problem):
             check_processors.main([tmp_path / name for name in names])
 
@@ -69,7 +68,7 @@ def job(tmp_path):
 def rows_of(run, path, monkeypatch):
     """What `harness.measured` keeps of `run`, without the repository's own results."""
     monkeypatch.setattr(harness, "results", lambda: path)
-    return harness.measured("x", dict(a=1), run, harness)
+    return harness.measured("x", dict(a=1), run)
 
 
 def test_limits_are_positive():
@@ -92,8 +91,9 @@ def test_a_result_is_measured_once_and_again_when_it_is_of_another_machine(tmp_p
 
 
 def test_the_trainer_and_our_loop_reach_the_same_loss():
-    p = settings.load("smoke")
-    config = dataclasses.replace(p.base, domains=("english",), weights=(1.0,), batch=8, tokens=8 * 16 * 6, warmup=2)
+    p = lineage.read("smoke")
+    config = dataclasses.replace(p.models["base"].train, text=("english",), weights=(1.0,), batch=8, warmup=2,
+                                 tokens=8 * 16 * 6)
     blocks = np.random.default_rng(0).integers(1, 50, (40, 1)).repeat(16, axis=1)  # one token, repeated: learnt at once
     start = lm.build(dataclasses.replace(p.model, d_model=16, d_mlp=32), 50, 16)
     before = lm.evaluate(start, blocks)["loss_nats"]
@@ -103,7 +103,7 @@ def test_the_trainer_and_our_loop_reach_the_same_loss():
 
 
 def test_operations_are_six_per_weight_of_a_product_and_attentions_own():
-    p = settings.load("smoke")
+    p = lineage.read("smoke")
     model = lm.build(p.model, p.corpora.vocab, p.corpora.context)
     weights = sum(value.numel() for name, value in model.named_parameters() if value.ndim > 1 and "embed" not in name)
     assert bench_lm.operations(p) == 6 * weights + 6 * p.model.d_model * p.corpora.context

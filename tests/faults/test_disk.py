@@ -124,7 +124,7 @@ import resource, sys
 import numpy
 from pathlib import Path
 from safetensors.numpy import save_file
-from unifeat import store
+from unifeat.support import store
 resource.setrlimit(resource.RLIMIT_FSIZE, (150, 150))
 try:
     store.make(Path(sys.argv[1]), "s", lambda folder: eval(sys.argv[2]))
@@ -150,7 +150,7 @@ def command(*arguments):
 
 def environment():
     here = Path(graph.__file__).parent
-    return dict(os.environ, PYTHONPATH=os.pathsep.join([str(here), str(here.parent.parent)]), OMP_NUM_THREADS="1")
+    return dict(os.environ, PYTHONPATH=os.pathsep.join([str(here), str(here.parents[1])]), OMP_NUM_THREADS="1")
 
 
 def test_killed_at_random_moments_and_finished_gives_the_same_bytes(tmp_path, whole):

@@ -22,10 +22,10 @@ SECONDS = 600  # the longest that one attempt may take
 
 
 def start(folder: Path) -> subprocess.Popen:
-    """What `make figures PROFILE=smoke` runs, with a store and figures of its own, as the head of a process group."""
+    """What `make figures LINEAGE=smoke` runs, with a store and figures of its own, as the head of a process group."""
     own = dict(UNIFEAT_STORE=str(folder / "store"), UNIFEAT_FIGURES=str(folder / "figures"),
                UNIFEAT_DOWNLOADS=DOWNLOADS, PYTHONPATH=str(paths.ROOT))
-    return subprocess.Popen([sys.executable, "-m", "unifeat", "figures", "--profile", "smoke"], cwd=paths.ROOT,
+    return subprocess.Popen([sys.executable, "-m", "unifeat", "figures", "--lineage", "smoke"], cwd=paths.ROOT,
                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=dict(os.environ) | own,
                             start_new_session=True,
                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # ignored under nohup

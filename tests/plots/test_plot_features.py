@@ -4,21 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
-from plot_frames import (
-    FIGURES,
-    SHAPES,
-    arms,
-    controls,
-    density,
-    faults,
-    history,
-    ladder,
-    read,
-    saes,
-    scores,
-    swap,
-    verdicts,
-)
+from plot_frames import SHAPES, arms, controls, density, drawn, history, ladder, saes, scores, swap, verdicts
+from plot_reading import faults, read
 
 from unifeat import plots
 from unifeat.plots import style
@@ -47,12 +34,12 @@ def test_features_that_never_fire_leave_no_nan():
 def test_the_card_names_models_where_their_densities_leave_room():
     """Names in the panel lie above every line of its left half."""
     for name in ("diamond", "two roots", "alone"):
-        ax = FIGURES["sae_card"](SHAPES[name]).axes[4]
+        ax = drawn("sae_card", name).axes[4]
         low, high = ax.get_xlim()
         points = [point for line in ax.lines for point in zip(*line.get_data(), strict=True)]
         highest = max(y for x, y in points if x < low + 0.42 * (high - low))
         assert highest / ax.get_ylim()[1] <= 0.96 - 0.095 * len(SHAPES[name].models)
-    assert not FIGURES["sae_card"](SHAPES["star"]).axes[4].texts  # a legend above instead
+    assert not drawn("sae_card", "star").axes[4].texts  # a legend above instead
 
 
 def test_a_model_without_an_sae_has_an_empty_row():
@@ -79,7 +66,7 @@ def test_names_within_names_are_told_apart():
 
 def test_every_verdict_shows_its_ceiling_and_null_on_every_edge():
     """Per panel, edge and group of features: a line from null to ceiling, and the observed mark between."""
-    panels = FIGURES["verdicts"](DIAMOND).axes[4:]
+    panels = drawn("verdicts").axes[4:]
     assert len(panels) == 5
     for ax in panels:
         marks = [(line.get_marker(), float(line.get_xdata()[0])) for line in ax.lines if line.get_marker() != "None"]
@@ -89,10 +76,10 @@ def test_every_verdict_shows_its_ceiling_and_null_on_every_edge():
 def test_edges_into_one_child_differ_in_their_dashes():
     for name in ("diamond", "two roots", "eight"):
         look = SHAPES[name]
-        handles = FIGURES["verdicts"](look).subfigs[0].legends[0].get_lines()[:len(look.edges)]
-        drawn = [(handle.get_color(), handle.get_linestyle()) for handle in handles]
-        assert len(set(drawn)) == len(look.edges)
-        assert [color for color, _ in drawn] == [look.color(child) for _, child in look.edges]
+        handles = drawn("verdicts", name).subfigs[0].legends[0].get_lines()[:len(look.edges)]
+        seen = [(handle.get_color(), handle.get_linestyle()) for handle in handles]
+        assert len(set(seen)) == len(look.edges)
+        assert [color for color, _ in seen] == [look.color(child) for _, child in look.edges]
 
 
 def test_verdicts_with_gaps_and_without_edges(tmp_path):
@@ -117,7 +104,7 @@ def test_controls_of_all_shapes(frame, log, tmp_path):
 
 
 def test_controls_have_the_child_s_color_and_the_domains_labels():
-    fig = FIGURES["mixes"](DIAMOND)
+    fig = drawn("mixes")
     assert fig.axes[0].lines[1].get_color() == DIAMOND.color("left")
     assert {"Scripts", "balanced"} <= set(read(fig).split("\n"))
     assert plots.control(controls([]), "x", DIAMOND).sentence.startswith("This control compares")
@@ -125,18 +112,17 @@ def test_controls_have_the_child_s_color_and_the_domains_labels():
 
 def test_groups_of_explanations_have_the_colors_of_their_models():
     """All, persisting, emerged and vanished: of the model, of its child, of no model, of its parent."""
-    def drawn(look):
-        handles = FIGURES["explanations"](look).axes[2].lines
-        return [to_hex(line.get_color()).upper() for line in handles]
+    def groups(name):
+        return [to_hex(line.get_color()).upper() for line in drawn("explanations", name).axes[2].lines]
 
-    first, second, third, fourth, *controls_ = drawn(DIAMOND)
+    first, second, third, fourth, *controls_ = groups("diamond")
     assert (first, second, fourth) == (DIAMOND.color("left"), DIAMOND.color("merge"), DIAMOND.color("root"))
     assert third not in {look.color for look in DIAMOND.models.values()} and set(controls_) == {GREY}
     star = SHAPES["star"]
-    mine, emerged, vanished, *_ = drawn(star)
+    mine, emerged, vanished, *_ = groups("star")
     assert (mine, vanished) == (star.color("m0"), star.color("root"))
     assert emerged not in {look.color for look in star.models.values()}
-    assert drawn(SHAPES["alone"])[0] == SHAPES["alone"].color("only")
+    assert groups("alone")[0] == SHAPES["alone"].color("only")
 
 
 def test_explanations_with_gaps_and_without_any():

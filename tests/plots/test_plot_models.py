@@ -4,7 +4,8 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from plot_frames import DOMAINS, FIGURES, LONG, SHAPES, TEXTS, faults, logs, losses, read, shape, stats, sweep
+from plot_frames import DOMAINS, FIGURES, LONG, SHAPES, TEXTS, drawn, logs, losses, shape, stats, sweep
+from plot_reading import faults, read
 
 from unifeat import plots
 from unifeat.plots import style
@@ -48,20 +49,20 @@ def test_curves_are_named_at_their_ends_or_in_the_legend():
     def named(fig):
         return [text.get_text() for text in fig.legends[0].get_texts()][2:]
 
-    three, four = plots.loss_curves(logs(DIAMOND).query("model != 'merge'"), DIAMOND), FIGURES["loss_curves"](DIAMOND)
+    three, four = plots.loss_curves(logs(DIAMOND).query("model != 'merge'"), DIAMOND), drawn("loss_curves")
     assert "Prose 3" in read(three) and not named(three)
     assert "Prose 3" not in read(four) and named(four) == ["Prose", "Code", "Tales", "Scripts"]
-    assert named(FIGURES["loss_curves"](SHAPES["eight"])) == [clipped(text, 28) for text in TEXTS]
+    assert named(drawn("loss_curves", "eight")) == [clipped(text, 28) for text in TEXTS]
 
 
 def test_the_matrix_shows_the_baseline_and_blanks():
-    fig = FIGURES["domain_matrix"](DIAMOND)
+    fig = drawn("domain_matrix")
     assert "Kneser-Ney 5-gram" in read(fig) and "Bits per byte" in read(fig)
     assert sum(len(ax.texts) for ax in fig.axes) == 20 + 20 + 16
 
 
 def test_a_model_s_own_domains_are_outlined():
-    for ax in FIGURES["domain_matrix"](DIAMOND).axes:
+    for ax in drawn("domain_matrix").axes:
         outlined = [(int(patch.get_y()), int(patch.get_x())) for patch in ax.patches]
         assert outlined == [(0, 0), (0, 1), (1, 3), (2, 2), (3, 2), (3, 3)]  # (model, domain), as in OWN
     alone = shape(("only",), (), ("x",), {"only": ()})
@@ -71,7 +72,7 @@ def test_a_model_s_own_domains_are_outlined():
 # Figure 5 -----------------------------------------------------------------------------------------------------
 
 def test_the_sweep_names_parents_and_both_choices_of_t():
-    text = read(FIGURES["merge_sweep"](DIAMOND))
+    text = read(drawn("merge_sweep"))
     for expected in ("t (0 = Left, 1 = Right)", "chosen, t = 0.47", "paper, t = 0.58", "slerp", "lerp", "Root",
                      "the domain's own parent"):
         assert expected in text, expected
@@ -80,7 +81,7 @@ def test_the_sweep_names_parents_and_both_choices_of_t():
 
 def test_curves_of_the_sweep_meet_their_parents_lines():
     """At t = 0 the curve of the first parent's domain ends on that parent's line, at t = 1 the second's on its own."""
-    for ax in FIGURES["merge_sweep"](DIAMOND).axes:
+    for ax in drawn("merge_sweep").axes:
         for parent, at, start in (("left", 0, 0), ("right", 1, -1)):
             color = DIAMOND.color(parent)
             curve, = lines(ax, color=color, linestyle="-", linewidth=1.2)
@@ -93,10 +94,10 @@ def test_the_sweep_takes_the_model_above_from_its_own_rows():
         return sorted(line.get_ydata()[0] for line in lines(fig.axes[1], linestyle="--", linewidth=0.7))
 
     mine = [3.8, 6.0]  # of the parents on their own domains: `right` on the third, `left` on the fourth
-    assert np.allclose(levels(FIGURES["merge_sweep"](DIAMOND)), [*mine, 6.5, 6.5])
+    assert np.allclose(levels(drawn("merge_sweep")), [*mine, 6.5, 6.5])
     without = plots.merge_sweep(sweep(DIAMOND).query("method != 'base'"), DIAMOND)
     assert "Root" not in read(without) and np.allclose(levels(without), mine)
-    assert len(levels(FIGURES["merge_sweep"](SHAPES["two roots"]))) == 2  # they have no model above them
+    assert len(levels(drawn("merge_sweep", "two roots"))) == 2  # they have no model above them
 
 
 def test_the_sweep_of_parents_with_several_domains_has_the_domains_colors():
@@ -105,7 +106,7 @@ def test_the_sweep_of_parents_with_several_domains_has_the_domains_colors():
     strong = {to_hex(line.get_color()).upper() for line in plots.merge_sweep(sweep(look), look).axes[0].lines
               if line.get_marker() == "o"}
     assert strong == {one.color for one in look.domains.values()}
-    paper = {to_hex(line.get_color()).upper() for line in FIGURES["merge_sweep"](DIAMOND).axes[0].lines
+    paper = {to_hex(line.get_color()).upper() for line in drawn("merge_sweep").axes[0].lines
              if line.get_marker() == "o"}
     assert paper == {DIAMOND.color("left"), DIAMOND.color("right")}
 

@@ -1,7 +1,8 @@
 """Every figure of lineages of every shape, up to eight models and eight domains with long and odd names."""
 
 import pytest
-from plot_frames import FIGURES, NINE, SHAPES, cases, faults, ladder, read, texts
+from plot_frames import FIGURES, NINE, SHAPES, cases, drawn, ladder
+from plot_reading import faults, read, texts
 
 from unifeat import plots
 from unifeat.plots import agreement, style
@@ -13,7 +14,7 @@ MISSING = {"merge_sweep": ("chain", "star", "alone"), "verdicts": ("alone",), "a
 @pytest.mark.parametrize("shape", [name for name in SHAPES if name != "diamond"])
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_lineage_of_any_shape_is_drawn(name, shape):
-    fig = FIGURES[name](SHAPES[shape])
+    fig = drawn(name, shape)
     if shape in MISSING.get(name, ()):
         assert isinstance(fig, plots.LeftOut) and fig.sentence.endswith(".") and "\n" not in fig.sentence
     else:
@@ -32,15 +33,15 @@ def test_more_models_than_a_figure_holds_leave_it_out(name):
 @pytest.mark.parametrize("name", FIGURES)
 def test_no_name_is_read_as_a_formula(name):
     """A dollar sign in a label is a dollar sign; in pairs they would start a formula, and a wrong one would raise."""
-    fig = FIGURES[name](SHAPES["eight"])
+    fig = drawn(name, "eight")
     assert not any(text.get_parse_math() for text in texts(fig))
     assert "$" in read(fig) or name == "explanations"
     style._render(fig, "pdf")
 
 
 def test_a_name_that_begins_with_an_underscore_is_in_the_legend():
-    assert "_hidden" in read(FIGURES["sae_card"](SHAPES["eight"])) and "→ _hidden" in read(
-        FIGURES["verdicts"](SHAPES["eight"]))
+    assert "_hidden" in read(drawn("sae_card", "eight")) and "→ _hidden" in read(
+        drawn("verdicts", "eight"))
 
 
 def test_models_and_edges_that_a_theme_does_not_have_are_drawn_in_grey():

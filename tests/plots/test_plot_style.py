@@ -9,7 +9,8 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 from matplotlib.figure import Figure
-from plot_frames import FIGURES, NOTE, SHAPES, colors, faults, read
+from plot_frames import FIGURES, NOTE, SHAPES, drawn
+from plot_reading import colors, faults, read
 
 from unifeat import plots
 from unifeat.plots import names, style
@@ -18,14 +19,9 @@ HERE = Path(__file__).parent
 DIAMOND = SHAPES["diamond"]
 
 
-@pytest.fixture(scope="module")
-def figures():
-    return {name: draw(DIAMOND) for name, draw in FIGURES.items()}
-
-
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_comes_back_whole(figures, name):
-    fig, text = figures[name], read(figures[name])
+def test_a_figure_comes_back_whole(name):
+    fig, text = drawn(name), read(drawn(name))
     assert isinstance(fig, Figure) and fig.get_figwidth() == style.WIDTH
     assert NOTE in text.replace("\n", " ")
     assert not {"nan", "inf"} & set(text.lower().split())
@@ -36,15 +32,15 @@ def test_a_figure_comes_back_whole(figures, name):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_the_same_input_gives_the_same_bytes(figures, name):
+def test_the_same_input_gives_the_same_bytes(name):
     fresh = FIGURES[name](DIAMOND)
-    pdf, png = (style._render(figures[name], kind) for kind in ("pdf", "png"))
-    assert pdf == style._render(figures[name], "pdf") == style._render(fresh, "pdf")
+    pdf, png = (style._render(drawn(name), kind) for kind in ("pdf", "png"))
+    assert pdf == style._render(drawn(name), "pdf") == style._render(fresh, "pdf")
     assert png == style._render(fresh, "png")
     assert pdf.startswith(b"%PDF") and b"CreationDate" not in pdf and b"Software" not in png and b"tIME" not in png
 
 
-def test_bytes_do_not_depend_on_the_process(figures, tmp_path):
+def test_bytes_do_not_depend_on_the_process(tmp_path):
     """Another hash seed, another time zone, another matplotlibrc: the same files."""
     pair = ("ladder", "sae_card")
     code = ("import sys; from pathlib import Path; sys.path[:0] = sys.argv[1:3]; import plot_frames as t\n"
@@ -54,15 +50,15 @@ def test_bytes_do_not_depend_on_the_process(figures, tmp_path):
     env = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "MATPLOTLIBRC": str(settings)}
     subprocess.run([sys.executable, "-c", code, str(HERE.parents[1]), str(HERE), str(tmp_path)], check=True, env=env)
     for name in pair:
-        for path in plots.write(figures[name], tmp_path / "here" / name):
+        for path in plots.write(drawn(name), tmp_path / "here" / name):
             assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
 
 
-def test_an_unchanged_file_is_left_alone(figures, tmp_path):
-    pdf, png = plots.write(figures["corpora"], tmp_path / "deep" / "corpora.v1")
+def test_an_unchanged_file_is_left_alone(tmp_path):
+    pdf, png = plots.write(drawn("corpora"), tmp_path / "deep" / "corpora.v1")
     assert (pdf.name, png.name) == ("corpora.v1.pdf", "corpora.v1.png")
     before = png.stat().st_mtime_ns
-    plots.write(figures["corpora"], tmp_path / "deep" / "corpora.v1")
+    plots.write(drawn("corpora"), tmp_path / "deep" / "corpora.v1")
     assert png.stat().st_mtime_ns == before and len(list((tmp_path / "deep").iterdir())) == 2
 
 
@@ -75,13 +71,13 @@ def test_the_reader_s_settings_are_neither_used_nor_changed():
     assert "matplotlib.pyplot" not in sys.modules or not mpl.pyplot.get_fignums()
 
 
-def test_each_model_and_domain_keeps_its_color(figures):
+def test_each_model_and_domain_keeps_its_color():
     models, domains = ({look.color for look in looks.values()} for looks in (DIAMOND.models, DIAMOND.domains))
     assert len(models | domains) == 8
     for name in ("token_heatmap", "sae_card", "domain_matrix"):
-        assert models <= colors(figures[name]), name
+        assert models <= colors(drawn(name)), name
     for name in ("corpora", "loss_curves"):
-        assert domains <= colors(figures[name]), name
+        assert domains <= colors(drawn(name)), name
 
 
 def test_a_notebook_shows_a_figure_exactly_once():

@@ -2,7 +2,8 @@
 
 import numpy as np
 from matplotlib.colors import to_hex
-from plot_frames import CODE, FIGURES, SHAPES, cases, colors, faults, read
+from plot_frames import CODE, SHAPES, cases, drawn
+from plot_reading import colors, faults, read
 
 from unifeat import plots
 from unifeat.plots import style
@@ -18,7 +19,7 @@ def test_whitespace_is_visible():
 
 
 def test_token_rows_print_r_and_survive_silence():
-    text = read(FIGURES["token_heatmap"](DIAMOND))
+    text = read(drawn("token_heatmap"))
     for expected in ("r = 0.93", "r = 0.31", "reference", "no match", "Root #100", "↵", "·×8", "⟨0xA9⟩", "·$key"):
         assert expected in text, expected
     dead = [{**case, "activations": {model: np.full(len(case["tokens"]), np.nan) for model in DIAMOND.models}}

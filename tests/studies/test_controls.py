@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 from planted_runs import SHARE, children, planted_run
 
 from unifeat.lineage import LineageError, read

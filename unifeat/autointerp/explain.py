@@ -35,7 +35,7 @@ def explained(run: Run, explainer: str = "lexical") -> dict[str, pd.DataFrame]:
 def asked(run: Run, frames: dict, config: client.Settings, count: int = 0) -> dict[str, pd.DataFrame]:
     """The same frames with explanations and scores by the model behind `config`, for at most `count` features a group.
 
-    count: 0 = `explanations.sample`. Answers are cached under the store, in llm/, whatever becomes of the run.
+    count: 0 = `groups.sample`. Answers are cached under the store, in llm/, whatever becomes of the run.
     """
     count, wanted = count or groups.sample(), {name: set() for name in frames}
     for model, chosen in groups.members(run, count).values():

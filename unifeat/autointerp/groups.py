@@ -54,7 +54,7 @@ def quoted(run: Run):
 
 
 def windows(run: Run) -> np.ndarray:
-    """Number of the WINDOW-token stretch of a block that each probe token is in."""
+    """Number of the WINDOW-token stretch of a block that each token of the comparison text is in."""
     probe = run.comparison_text
     return probe["block"] * 10_000 + probe["position"] // WINDOW
 
@@ -78,7 +78,7 @@ def lexical(run: Run, name: str, seed: int | None = None) -> pd.DataFrame:
 
 
 def activations(run: Run, name: str, seed: int | None = None) -> sparse.csr_matrix:
-    """Activations (probe tokens, width) of a model's SAE or of a control, named as in `lexical`."""
+    """Activations (tokens, width) on the comparison text of a model's SAE or of a control, named as in `lexical`."""
     if name in run.lineage.names:
         return run.features(name, seeds(run)[name] if seed is None else seed)
     return sparse.load_npz(_control(run, name).folder / "features.npz")

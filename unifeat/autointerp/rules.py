@@ -11,20 +11,15 @@ LUA_KEYWORDS = frozenset({"and", "break", "do", "else", "elseif", "end", "false"
                           "local", "nil", "not", "or", "repeat", "return", "then", "true", "until", "while"})
 
 KEYWORDS = frozenset(keyword.kwlist) | LUA_KEYWORDS | {"self"}
-
 CLASSES = ("the start of the text", "a line break", "indentation", "a space", "a digit", "a keyword",
            "an opening bracket", "a closing bracket", "a quotation mark", "an operator", "a comma, colon or full stop",
            "other punctuation", "a capitalized word", "a word in capitals", "a word", "the inside of a word",
            "a name with an underscore", "part of a character")
 
 SLOTS = ("token", "class", "before", "class before", "two before")
-
 ATOMS = 5  # values a slot of a rule may take
-
 SUPPORT = 3  # tokens of the learning half that a value must have been seen on
-
 GAIN = 0.02  # correlation that a longer rule must add
-
 CHUNK = 256  # features refined at once: bounds the memory of rules that cover much of the text
 
 

@@ -5,7 +5,8 @@ import difflib
 import re
 
 from unifeat.lineage.complaints import shown
-from unifeat.lineage.settings import KINDS, SOURCES, WAYS, Lineage, LineageError, Member
+from unifeat.lineage.lineage import Lineage
+from unifeat.lineage.settings import KINDS, SOURCES, WAYS, LineageError, Member
 
 TAKEN = ("ngram", "neurons", "random", "untrained", "both", "several", "new", "neither", "twin")  # words of the tables
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")

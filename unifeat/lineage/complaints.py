@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 
+from unifeat.lineage.lineage import Lineage
 from unifeat.lineage.settings import (
     Checkpoint,
     Comparison,
@@ -10,7 +11,6 @@ from unifeat.lineage.settings import (
     Corpora,
     Evaluation,
     Hub,
-    Lineage,
     Member,
     Merge,
     Model,

@@ -7,8 +7,9 @@ import tempfile
 from pathlib import Path
 
 from unifeat import lm
+from unifeat.lineage.lineage import Lineage
 from unifeat.lineage.reading import read
-from unifeat.lineage.settings import Lineage, Text
+from unifeat.lineage.settings import Text
 from unifeat.lm import training
 from unifeat.support import code, paths, store
 from unifeat.text import corpora

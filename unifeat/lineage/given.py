@@ -16,7 +16,7 @@ import torch
 from unifeat import lm
 from unifeat.lineage import given_tokenizers
 from unifeat.lineage.given_tokenizers import ModelsError
-from unifeat.lineage.settings import Lineage
+from unifeat.lineage.lineage import Lineage
 from unifeat.support import import_lock, store
 from unifeat.support.errors import reason
 from unifeat.text import hub

@@ -20,7 +20,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from unifeat.lineage.checks import check, named
 from unifeat.lineage.complaints import OURS, fields, sentence, shown, unknown
-from unifeat.lineage.settings import SOURCES, WAYS, Lineage, LineageError, Member, Text
+from unifeat.lineage.lineage import Lineage
+from unifeat.lineage.settings import SOURCES, WAYS, LineageError, Member, Text
 from unifeat.support.errors import reason
 
 FOLDER = Path(__file__).parent / "profiles"

@@ -1,15 +1,10 @@
-"""A lineage as typed settings: how each model is made, on which text, and every number a run depends on.
+"""The settings of a lineage, one typed table per section of its TOML."""
 
-A model is made in exactly one way; its parents give the edges that are measured. `reading` makes these from TOML.
-"""
-
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 
 from pydantic import ConfigDict
 
 from unifeat.support.errors import UnifeatError
-from unifeat.support.theme import Look, Theme, theme
 
 SOURCES = ("embedded", "hub", "files")
 KINDS = ("relu", "topk", "batchtopk")
@@ -21,13 +16,13 @@ class LineageError(UnifeatError):
     """A lineage, or an override of one, that cannot be read."""
 
 
-def _table(kind):
+def table(kind):
     """Decorator: a frozen dataclass that pydantic checks strictly."""
     kind.__pydantic_config__ = STRICT
     return dataclass(frozen=True)(kind)
 
 
-@_table
+@table
 class Corpora:
     """How text becomes tokens."""
 
@@ -41,7 +36,7 @@ class Corpora:
     seed: int  # order of the training documents
 
 
-@_table
+@table
 class Hub:
     """A data set on the hub."""
 
@@ -51,7 +46,7 @@ class Hub:
     keep: str = ""  # of a set that mixes both: python | prose
 
 
-@_table
+@table
 class Text:
     """One domain: where its documents come from under each source."""
 
@@ -64,7 +59,7 @@ class Text:
     language: str = ""  # python | lua: licence comments at the top of a file are left out
 
 
-@_table
+@table
 class Model:
     """Sizes of the models that are trained from scratch (Mistral architecture)."""
 
@@ -78,7 +73,7 @@ class Model:
     seed: int  # initial weights
 
 
-@_table
+@table
 class Training:
     """One language-model training run: AdamW, linear warm-up, cosine decay."""
 
@@ -96,7 +91,7 @@ class Training:
     weights: tuple[float, ...] = ()  # one per domain; () = equal
 
 
-@_table
+@table
 class Checkpoint:
     """Where another model's training stood after `step` steps."""
 
@@ -104,14 +99,14 @@ class Checkpoint:
     step: int
 
 
-@_table
+@table
 class Untrained:
     """Random weights, of the sizes of the models that are trained from scratch, or those of a given model."""
 
     seed: int
 
 
-@_table
+@table
 class Perturbed:
     """The parent moved at random: every tensor by as much as in the child `like`, or by a share of its own norm."""
 
@@ -120,7 +115,7 @@ class Perturbed:
     seed: int = 0
 
 
-@_table
+@table
 class Member:
     """One model of a lineage: made in one of the WAYS, and how it is named and drawn."""
 
@@ -166,7 +161,7 @@ class Member:
                 *([self.perturbed.like] if self.perturbed and self.perturbed.like else []))
 
 
-@_table
+@table
 class Evaluation:
     """Held-out text for losses and accuracies."""
 
@@ -174,14 +169,14 @@ class Evaluation:
     ngram: int  # order of the n-gram baseline
 
 
-@_table
+@table
 class Merge:
     """The sweep along a merge."""
 
     points: int  # values of t in [0, 1], both ends included
 
 
-@_table
+@table
 class Sae:
     """Sparse autoencoders of every model, all seeds of a model on one stream of activations."""
 
@@ -204,7 +199,7 @@ class Sae:
     dead_after: int  # tokens without firing after which a latent counts as dead
 
 
-@_table
+@table
 class Comparison:
     """The common text on which features of all models are compared, and how."""
 
@@ -215,7 +210,7 @@ class Comparison:
     seed: int
 
 
-@_table
+@table
 class Controls:
     """The variants of notebook 09; every one trains SAEs on both ends of the first edge."""
 
@@ -223,95 +218,3 @@ class Controls:
     kinds: tuple[str, ...]
     expansions: tuple[int, ...]  # dictionary sizes, as multiples of the MLP's width
     lengths: tuple[float, ...]  # training lengths, as multiples of `tokens`
-
-
-@_table
-class Lineage:
-    """One run of the whole repository: models, text, and the numbers that all of them share."""
-
-    name: str
-    corpora: Corpora
-    text: dict[str, Text]
-    model: Model
-    models: dict[str, Member]
-    evaluation: Evaluation
-    merge: Merge
-    sae: Sae
-    comparison: Comparison
-    controls: Controls
-    compare: tuple[tuple[str, str], ...] = ()  # pairs to compare beside the edges
-    shipped: bool = field(default=False, compare=False)  # whether it came with the package, unchanged
-
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        """Models in the order of the file."""
-        return tuple(self.models)
-
-    @cached_property
-    def domains(self) -> tuple[str, ...]:
-        """Domains in the order of the file."""
-        return tuple(self.text)
-
-    @cached_property
-    def edges(self) -> tuple[tuple[str, str], ...]:
-        """(parent, child) of every model, in the order of the children; a checkpoint is a parent of its model."""
-        return tuple((parent, child) for child in self.names for parent in self.parents(child))
-
-    @cached_property
-    def pairs(self) -> tuple[tuple[str, str], ...]:
-        """The edges and the pairs of `compare`: all that persistence is measured on."""
-        return self.edges + tuple(pair for pair in self.compare if pair not in self.edges)
-
-    def parents(self, name: str) -> tuple[str, ...]:
-        """Models that `name` comes from."""
-        earlier = [other for other, one in self.models.items() if one.checkpoint and one.checkpoint.of == name]
-        earlier.sort(key=lambda other: self.models[other].checkpoint.step)
-        return (*self.models[name].origins, *earlier[-1:])
-
-    def children(self, name: str) -> tuple[str, ...]:
-        """Models that come from `name`."""
-        return tuple(child for parent, child in self.edges if parent == name)
-
-    @cached_property
-    def roots(self) -> tuple[str, ...]:
-        """Models without parents that are no null."""
-        found = [name for name in self.names if not self.parents(name)]
-        return tuple(name for name in found if not self.models[name].untrained) or tuple(found)
-
-    def mix(self, name: str) -> tuple[tuple[str, ...], tuple[float, ...]]:
-        """Domains and weights of the text that a model was trained on, which its SAEs read; a merge's is its
-        parents'."""
-        one = self.models[name]
-        if one.training:
-            return one.training.text, one.training.weights
-        above = one.origins or ((one.checkpoint.of,) if one.checkpoint else ())
-        if one.text or one.given or not above:
-            text = one.text or self.domains
-            return text, (1.0,) * len(text)
-        total = {}
-        for parent in above:
-            for domain, weight in zip(*self.mix(parent), strict=True):
-                total[domain] = total.get(domain, 0.0) + weight
-        return tuple(total), tuple(total.values())
-
-    @cached_property
-    def layers(self) -> tuple[tuple[str, ...], ...]:
-        """Models by the longest way from a root, so that those of one layer can be made side by side."""
-        depth = {}
-
-        def of(name):
-            one = self.models[name]
-            above = [other for other in one.needs if not one.checkpoint]  # a checkpoint is trained on its own
-            return depth.setdefault(name, 1 + max(map(of, above), default=-1))
-
-        for name in self.names:
-            of(name)
-        return tuple(tuple(name for name in self.names if depth[name] == level)
-                     for level in range(1 + max(depth.values())))
-
-    @cached_property
-    def theme(self) -> Theme:
-        """Labels and colors of models and domains."""
-        return theme({name: Look(one.label, one.short, one.phrase, one.color) for name, one in self.models.items()},
-                     {name: Look(one.label, "", "", one.color) for name, one in self.text.items()},
-                     self.edges, {name: self.mix(name)[0] for name in self.names})

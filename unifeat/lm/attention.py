@@ -11,7 +11,8 @@ class _Causal(torch.autograd.Function):
     """softmax(scale q k^T + mask) v, computed in the dtype of v. The plain twin is `plain.attention`.
 
     Faster than torch's fused kernel on a CPU up to a few hundred tokens, and lighter than autograd, which keeps float32
-    copies of the scores. Queries that share a key head are stacked along the query axis. Shapes: q (batch * key heads, queries, d), k and v (batch * key heads, tokens, d), mask (queries, tokens).
+    copies of the scores. Queries that share a key head are stacked along the query axis. Shapes: q (batch * key heads,
+    queries, d), k and v (batch * key heads, tokens, d), mask (queries, tokens).
     """
 
     @staticmethod

@@ -10,7 +10,6 @@ from unifeat.lm.device import autocast
 from unifeat.support.errors import UnifeatError
 
 HOOK = "blocks.0.mlp.hook_post"  # TransformerLens's name of the activation inside the first MLP
-
 HOOKS = {"mlp.hook_post": "the input of the MLP's last projection", "hook_mlp_out": "the MLP's output",
          "hook_resid_post": "the block's output"}
 

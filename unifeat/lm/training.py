@@ -57,10 +57,10 @@ def loss_of(model, tokens: torch.Tensor) -> torch.Tensor:
 def schedule(step: int, steps: int, config) -> float:
     """Learning rate at `step` of `steps`: linear warm-up, then a cosine down to final_lr * lr.
 
-    >>> from unifeat import profiles
-    >>> config = profiles.load("smoke").base
-    >>> round(schedule(config.warmup, 100, config) / config.lr, 6), round(schedule(100, 100, config) / config.lr, 6)
-    (1.0, 0.02)
+    >>> from types import SimpleNamespace
+    >>> config = SimpleNamespace(lr=1.0, warmup=10, final_lr=0.02)
+    >>> [round(schedule(step, 100, config), 3) for step in (0, 4, 10, 55, 100)]
+    [0.1, 0.5, 1.0, 0.51, 0.02]
     """
     if step < config.warmup:
         return config.lr * (step + 1) / config.warmup

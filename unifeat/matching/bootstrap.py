@@ -12,7 +12,7 @@ def bootstrap(a, b, found: Match, documents: np.ndarray, strata: np.ndarray, res
 
     a, b: activations (tokens, n) of the live features, CSR or dense; documents (tokens,) and strata (tokens,):
     document and domain of each token. Documents are drawn with replacement within their domain, partners stay those
-    of the full probe, and the shares of the resamples are then widened (see `calibrated`); their percentiles are the
+    of the full text, and the shares of the resamples are then widened (see `calibrated`); their percentiles are the
     interval. The truth that it covers is the share of these features whose r over unlimited text is at least tau.
     """
     out = {}

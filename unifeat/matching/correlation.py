@@ -1,17 +1,18 @@
 """Pearson's r between all features of two SAEs, over the tokens of one text."""
 
+import warnings
+
 import numpy as np
 import torch
 from scipy import sparse
 
 from unifeat.support.parallel import spread
 
+warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")  # its product is tested against scipy's
+
 BLOCK = 64  # features whose correlations are finished together, while they are still in the cache
-
 ROWS = 2048  # features per call of MKL, which holds their products twice
-
 SUMMED = 5  # products per sum and batch: with fewer, going over all sums again costs more than a cached batch saves
-
 DENSE = 65536  # rows of dense matrices added up at a time
 
 

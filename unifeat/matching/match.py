@@ -6,9 +6,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 RULES = ("best", "mutual", "one_to_one")
-
 TAUS = np.round(np.linspace(0, 1, 41), 3)  # grid of the threshold curves; holds 0.8
-
 ROUNDING = 1e-9  # an exact copy has r = 1 up to this
 
 

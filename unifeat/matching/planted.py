@@ -107,7 +107,7 @@ def split_r(share: float, rates: np.ndarray, noise: float) -> float:
 def plant(recipe: Recipe, seed: int, features: int = 0) -> Planted:
     """Draw a parent and a child by the recipe; `features` seeds the densities, `seed` text and firings.
 
-    Two draws with equal `features` are two probes of the same models: their truth is the same.
+    Two draws with equal `features` are two texts read by the same models: their truth is the same.
     """
     rng, fixed = np.random.default_rng([seed, features]), np.random.default_rng(features)
     text = _Text(recipe, rng)

@@ -1,4 +1,4 @@
-"""Merges written in mergekit's YAML, as far as `unifeat.merge` can do them: two models, one t for all tensors."""
+"""Merges written in mergekit's YAML, as far as `merging` can do them: two models, one t for all tensors."""
 
 import math
 import shutil
@@ -14,12 +14,12 @@ TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "voca
 
 
 class RecipeError(UnifeatError):
-    """A mergekit file that cannot be read, or asks for what `unifeat.merge` does not do."""
+    """A mergekit file that cannot be read, or asks for what `merging` does not do."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A merge of two models: `getattr(unifeat.merge, method)(a, b, t)` on their state dicts."""
+    """A merge of two models: `getattr(merging, method)(a, b, t)` on their state dicts."""
 
     method: str  # slerp | lerp
     t: float  # 0 is the first model

@@ -11,7 +11,7 @@ import torch
 from scipy import sparse
 
 from unifeat import lm, matching
-from unifeat.lineage.settings import Lineage
+from unifeat.lineage.lineage import Lineage
 from unifeat.lm import training
 from unifeat.sae import training as sae_training
 from unifeat.studies.persistence import HELD, workers

@@ -5,7 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from unifeat.lineage.settings import Lineage
+from unifeat.lineage.lineage import Lineage
 from unifeat.support import paths, store
 from unifeat.text import sources
 

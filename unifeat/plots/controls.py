@@ -73,7 +73,7 @@ def frontier(frame: pd.DataFrame, goal: dict, note: str = ""):
     ax.axvspan(100 * goal["ce_recovered_mean"], 101, ymin=goal["ceiling"], color=tint(GREY, 0.25), lw=0, zorder=0)
     ax.axhline(100 * goal["ceiling"], color=GREY, lw=0.8, ls=":")
     ax.axvline(100 * goal["ce_recovered_mean"], color=GREY, lw=0.8, ls=":")
-    base = frame[frame["varied"] == "reference"]
+    reference = frame[frame["varied"] == "reference"]
     for name, rows in frame.groupby("varied", sort=False):
         marker, color = FAMILIES.get(name, ("*", "#222222"))
         x, y = 100 * rows["ce_recovered_mean"], 100 * rows["ceiling"]
@@ -88,9 +88,9 @@ def frontier(frame: pd.DataFrame, goal: dict, note: str = ""):
                 left = name == "kind"
                 ax.annotate(value, (i, j), (-5 if left else 5, 3 if number % 2 and not left or j < 5 else -9),
                             textcoords="offset points", fontsize=6.5, color=color, ha="right" if left else "left")
-        if len(base) and name in FAMILIES:
+        if len(reference) and name in FAMILIES:
             for i, j in zip(x, y, strict=True):
-                ax.plot([100 * base["ce_recovered_mean"].iloc[0], i], [100 * base["ceiling"].iloc[0], j],
+                ax.plot([100 * reference["ce_recovered_mean"].iloc[0], i], [100 * reference["ceiling"].iloc[0], j],
                         color=color, lw=0.5, alpha=0.6, zorder=1)
     drawn = 100 * frame["ce_recovered_mean"]
     ax.set(xlabel="cross-entropy recovered against mean ablation (%)", ylim=(0, 100),

@@ -1,8 +1,9 @@
 """Sparse autoencoders (SAEs) of a model's activations: relu, topk and batchtopk.
 
 Start with `load(folder)`, which gives an `Sae` with `.encode(x)` and `.decode(f)`; `evaluate(saes, model, blocks)` says
-how well it describes a model. `train.train` trains several seeds on one stream of activations, with the hand-written
+how well it describes a model. `training.train` trains several seeds on one stream of activations, with the hand-written
 `gradients`; `features` are an SAE's latents over a text, as sparse matrices; `formats` are other libraries' layouts.
+`plain` states the fast kernels as formulas.
 """
 
 from unifeat.sae.metrics import evaluate

@@ -13,11 +13,8 @@ from unifeat.sae.topk import topk
 from unifeat.support.errors import UnifeatError
 
 TENSORS = ("w_enc", "b_enc", "w_dec", "b_dec")
-
 SCALARS = ("kind", "k", "scale", "threshold", "lm_hash", "seed", "dead_share", "hook")
-
 KINDS = ("relu", "topk", "batchtopk")
-
 ROWS = 2048  # activations handled at once: their latents stay inside a core's caches
 
 

@@ -13,7 +13,6 @@ from unifeat.studies import persistence
 
 VERDICTS = ("r", "decoder", "encoder", "logits")
 COLUMNS = ["verdict", "pairs", "share_r", "share", "spearman", "same", "kappa"]
-
 CHUNK = 1024  # features whose effects on the whole vocabulary are held at once
 
 

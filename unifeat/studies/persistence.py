@@ -17,7 +17,6 @@ COLUMNS = ["arm", "parent", "child", "side", "rule", "tau", "n_parent", "n_child
            "ceiling",
            "null", "excess"]
 ARMS = ("controlled", "as_published")
-
 HELD = 5  # memory of one comparison, in arrays of features x features (activations included)
 
 

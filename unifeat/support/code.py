@@ -16,7 +16,7 @@ from unifeat.support import import_lock
 ROOMS = tuple(f"unifeat.{room}." for room in ("lm", "sae", "merging", "matching", "decoding", "text", "lineage",
                                               "studies",
                                              "autointerp"))
-PLAIN = tuple(f"unifeat.lineage.{name}" for name in ("settings", "reading", "checks"))  # their values are in the keys
+PLAIN = tuple(f"unifeat.lineage.{name}" for name in ("settings", "lineage", "reading", "checks"))  # keys have the values
 
 
 def version(*builders) -> str:

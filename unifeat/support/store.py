@@ -183,7 +183,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def _note(name: str) -> None:
-    """Add `name` to what this run has asked for, if that is kept (see `upkeep`)."""
+    """Add `name` to what this run has asked for, if that is kept (see `maintenance`)."""
     if path := os.environ.get("UNIFEAT_ASKED"):
         with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
             file.write(f"{name}\n")

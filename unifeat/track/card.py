@@ -15,6 +15,7 @@ from unifeat.studies.persistence import number
 from unifeat.track import found as found_
 from unifeat.track import pairs
 from unifeat.track.found import Found
+from unifeat.track.html import percent
 
 SCHEMA = "unifeat.track/1"  # the number goes up when a key changes its meaning or goes
 DRAWN = ("95 %, bootstrap over the documents of the comparison text, drawn with replacement within their domain; "
@@ -27,7 +28,7 @@ def card(found: Found, asked: dict, cut: tuple[str, ...] = ()) -> dict:
 
     sides: persist (of B's features, those found in A), survive (of A's, those found in B), both (their geometric mean).
     """
-    p = found.run.lineage.comparison
+    p = found.runs[0].lineage.comparison
     curves = {name: found_.curves(found, side) for name, side in (("persist", "b"), ("survive", "a"))}
     curves["both"] = found_.geometric(curves["survive"], curves["persist"])
     sides = {name: found_.stated(one, number(p.tau)) for name, one in curves.items()}
@@ -55,8 +56,9 @@ def _more(found: Found, side: str, tau: float) -> dict:
 
 
 def _lost(frame: pd.DataFrame, tau: float) -> dict:
-    twinned = frame["twin"].notna().any()
-    return dict(count=len(frame), found_by_twin=int((frame["twin"] >= tau).sum()) if twinned else None) | _columns(frame)
+    """Features that emerged or vanished, how many there are, and how many of them a twin of their SAE has too."""
+    again = int((frame["twin"] >= tau).sum()) if frame["twin"].notna().any() else None
+    return dict(count=len(frame), found_by_twin=again) | _columns(frame)
 
 
 def _columns(frame: pd.DataFrame) -> dict:
@@ -67,44 +69,48 @@ def _columns(frame: pd.DataFrame) -> dict:
 
 def _warnings(found: Found, sides: dict, quick: bool, cut: tuple[str, ...]) -> list[str]:
     """What a reader should know before believing a number."""
-    out = list(found.about.get("warnings", ()))
+    out = list(found.doubts)
     if quick:
         out.append("Made with --quick: SAEs this small and short agree on little, so these numbers mean little.")
-    for name, owner, option in (("persist", "B", "b"), ("survive", "A", "a")):
-        if sides[name]["ceiling"] is None:
-            out.append(f"No ceiling for {owner}: give a twin, an SAE of the same model from another seed "
-                       f"(--twin-{option}).")
-        elif sides[name]["ceiling"] < LOW:
-            out.append(f"Two SAEs of {owner} itself agree on {sides[name]['ceiling']:.0%} of its features only, so the "
-                       "share says little; longer or smaller SAEs agree on more.")
+    ceilings = {owner: sides[name]["ceiling"] for name, owner in (("survive", "A"), ("persist", "B"))}
+    if without := [owner for owner, ceiling in ceilings.items() if ceiling is None]:
+        options = " and ".join(f"--twin-{owner.lower()}" for owner in without)
+        out.append(f"No ceiling for {' and '.join(without)}: give a twin, an SAE of the same model from another seed "
+                   f"({options}).")
+    if low := [f"{percent(ceiling)} of the features of {owner}" for owner, ceiling in ceilings.items()
+               if ceiling is not None and ceiling < LOW]:
+        out.append(f"Two SAEs of one model agree on {' and '.join(low)} only, so the shares say little; SAEs that are "
+                   "trained longer, or are smaller, agree on more.")
     if cut:
-        out.append(f"Long documents of {', '.join(cut)} were cut into pieces, which count as documents; pieces of one "
+        out.append(f"Long documents of {', '.join(cut)} were cut into pieces that count as documents; pieces of one "
                    "text resemble each other, so the intervals are too narrow.")
     return out
 
 
 def _run(found: Found) -> dict:
-    """What the track was run on: text, models, SAEs, versions, and the seconds that it all took when it was "
-      "computed."""
-    run, text = found.run, found.run.comparison_text
-    domains = {name: dict(label=run.lineage.text[name].label, **{
-        row["split"]: dict(documents=row["documents"], bytes=row["bytes"], tokens=row["tokens"])
-        for row in run.corpus.rows if row["domain"] == name}) for name in run.lineage.domains}
+    """What the track was run on: text, models, SAEs, versions, and the seconds that each part took when it was made."""
+    run, text, seconds = found.runs[0], found.runs[0].comparison_text, {}
+    for one in found.runs:
+        for name, value in one.seconds.items():
+            seconds[name if seconds.get(name, value) == value else f"{name} (B)"] = round(value, 3)
     return dict(
-        text=domains, context=run.corpus.context, compared_tokens=len(text["block"]),
+        text=_text(run), context=run.corpus.context, compared_tokens=len(text["block"]),
         compared_documents=len(np.unique(text["document"])), min_fires=run.lineage.comparison.min_fires,
-        hook=run.lineage.sae.hook, models=found.about.get("models") or models(run),
-        **{name: value for name, value in found.about.items() if name not in ("warnings", "models")},
+        models={name: dict(label=one.lineage.models[name].label, folder=str(folder), sha256=given.fingerprint(folder))
+                for one in found.runs for name, folder in one.given.items()},
+        saes=found.saes, measured=found.measured,
         versions=dict(unifeat=__version__, python=platform.python_version(), torch=torch.__version__,
                       transformers=transformers.__version__, numpy=np.__version__, scipy=scipy.__version__),
         machine=platform.machine(), device=lm.device().type, dtype=str(lm.compute_dtype()).removeprefix("torch."),
-        seconds={name: round(value, 3) for name, value in run.seconds.items()}, seconds_total=round(sum(run.seconds.values()), 1))
+        seconds=dict(sorted(seconds.items())), seconds_total=round(sum(seconds.values()), 1))
 
 
-def models(run) -> dict:
-    """A run's models: folder, label and the hashes of their files."""
-    return {name: dict(label=run.lineage.models[name].label, folder=str(folder), sha256=given.fingerprint(folder))
-            for name, folder in run.given.items()}
+def _text(run) -> dict:
+    """Documents, bytes and tokens of each domain's splits."""
+    out = {name: dict(label=run.lineage.text[name].label) for name in run.lineage.domains}
+    for row in run.corpus.rows:
+        out[row["domain"]][row["split"]] = {key: row[key] for key in ("documents", "bytes", "tokens")}
+    return out
 
 
 def _plain(value):

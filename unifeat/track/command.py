@@ -27,8 +27,8 @@ def arguments(command: argparse.ArgumentParser) -> None:
     add, hooks = command.add_argument, "blocks.N.mlp.hook_post, blocks.N.hook_mlp_out or blocks.N.hook_resid_post"
     add("a", metavar="A", help="the earlier model, or its SAE")
     add("b", metavar="B", help="the later one")
-    add("--text", required=True, metavar="PATH", help="a file or folder of text (.txt, .md, .jsonl, .parquet); of a "
-                                                      "folder that holds only subfolders each is a domain")
+    add("--text", required=True, metavar="PATH",
+        help="a file or folder of text (.txt, .md, .jsonl, .parquet); of a folder of folders each is a domain")
     add("--to", type=Path, metavar="FOLDER", help="where index.html and card.json go (default ./track-A-B)")
     add("--hook", default="", help=f"what the SAEs read: {hooks} (default: the first, in the middle layer)")
     add("--quick", action="store_true", help="seconds instead of minutes; the numbers mean little")
@@ -86,7 +86,7 @@ def compared(options: argparse.Namespace, a: Thing, b: Thing) -> tuple:
         found = models.track(a, b, texts, options.quick, options.hook)
     else:
         found = saes.track(a, b, texts, _models(options), (options.twin_a, options.twin_b), options.quick, options.hook)
-    asked = dict(a=options.a, b=options.b) | {name: getattr(options, name) for name in ("text", "hook", "quick", *FOR_SAES)}
+    asked = {name: getattr(options, name) for name in ("a", "b", "text", "hook", "quick", *FOR_SAES)}
     return found, card.card(found, asked, texts.cut)
 
 

@@ -1,6 +1,6 @@
 """The figure of a track, as SVG: the share of features that persist at every threshold, with ceiling and nulls."""
 
-from unifeat.track.html import Html, tag
+from unifeat.track.html import Html, percent, tag
 
 WIDTH, HEIGHT = 440, 270
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 12, 40
@@ -10,8 +10,8 @@ NULLS = {"untrained": "SAE of an untrained model", "rotated": "activations rotat
 def figure(tau: list[float], side: dict, at: float, label: str, which: str) -> Html:
     """One side's curves.
 
-    tau: thresholds; side: share, ci_low, ci_high, ceiling (or none) and nulls over them; at: the threshold that the page
-    speaks of; label: what the share is of; which: a or b, for the colour.
+    tau: thresholds; side: share, ci_low, ci_high, ceiling (or none) and nulls over them; at: the threshold that the
+    page speaks of; label: what the share is of; which: a or b, for the colour.
     """
     share = side["share"][min(range(len(tau)), key=lambda i: abs(tau[i] - at))]
     parts = [_axes(label), tag("line", x1=_x(at), x2=_x(at), y1=TOP, y2=HEIGHT - BOTTOM, class_="at"),
@@ -26,9 +26,9 @@ def figure(tau: list[float], side: dict, at: float, label: str, which: str) -> H
         parts.append(tag("path", d=f"M{_points(tau, side['ceiling'])}", class_="ceiling"))
     if None not in side["share"]:
         parts.append(tag("path", d=f"M{_points(tau, side['share'])}", class_=f"share {which}"))
-    told = f"{label} at every threshold; at {at:g} it is {share:.0%}." if share is not None else label
-    return tag("svg", tag("title", told), *parts, viewBox=f"0 0 {WIDTH} "
-                                                          f"{HEIGHT}", role="img", aria_label=told, class_="curve")
+    told = f"{label} at every threshold; at {at:g} it is {percent(share)}." if share is not None else label
+    box = f"0 0 {WIDTH} {HEIGHT}"
+    return tag("svg", tag("title", told), *parts, viewBox=box, role="img", aria_label=told, class_="curve")
 
 
 def legend(sides: list[dict]) -> Html:
@@ -46,10 +46,10 @@ def _axes(label: str) -> Html:
     parts = []
     for value in (0, 0.25, 0.5, 0.75, 1):
         parts += [tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=_y(value), y2=_y(value), class_="grid"),
-                  tag("text", f"{value:.0%}", x=LEFT - 6, y=_y(value) + 4, text_anchor="end"),
+                  tag("text", f"{100 * value:.0f} %", x=LEFT - 6, y=_y(value) + 4, text_anchor="end"),
                   tag("text", f"{value:g}", x=_x(value), y=HEIGHT - BOTTOM + 16, text_anchor="middle")]
-    parts.append(tag("text", "threshold τ on Pearson’s "
-                             "r", x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 6, text_anchor="middle"))
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(tag("text", "threshold τ on Pearson’s r", x=middle, y=HEIGHT - 6, text_anchor="middle"))
     return tag("g", *parts, class_="axes")
 
 

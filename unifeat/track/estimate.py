@@ -11,12 +11,13 @@ from unifeat import lm, matching
 from unifeat.lineage import given
 from unifeat.sae import training
 from unifeat.studies import baselines
-from unifeat.support import parallel
 from unifeat.track.runs import TrackRun, activation_width
+
+COMPARISONS = 8 * 3  # of features, each with its null and its intervals
 
 
 class _Missing(Exception):
-    pass
+    """The store lacks a result."""
 
 
 class _Looking(TrackRun):
@@ -53,11 +54,11 @@ def in_words(seconds: float) -> str:
 def lacking(run: TrackRun) -> tuple[int, int]:
     """How many of the SAEs' stages the store has not, and how many there are."""
     look = _Looking(run.lineage, run.root, run.figures, given=run.given)
-    calls = [*(lambda name=name: look.sae_stage(name) for name in run.lineage.names), lambda: baselines.random_saes(look)]
+    calls = [(look.sae_stage, name) for name in run.lineage.names] + [(baselines.random_saes, look)]
     missing = 0
-    for call in calls:
+    for call, argument in calls:
         try:
-            call()
+            call(argument)
         except _Missing:
             missing += 1
     return missing, len(calls)
@@ -86,8 +87,8 @@ def matches(run: TrackRun) -> float:
     a, b = (sparse.random(rows, size, p.sae.k / p.sae.width, "csr", random_state=rng) for _ in range(2))
     r = matching.correlate(a, b)
     pairing = timed(lambda: matching.match(r)) * (p.sae.width / size) ** 2.6
-    summing = timed(lambda: matching.correlate(a, b)) * p.comparison.tokens * len(p.domains) / rows * (p.sae.width / size) ** 2
-    return 8 * 3 * (pairing + summing) / min(2, parallel.torch.get_num_threads())
+    summing = timed(lambda: matching.correlate(a, b)) * p.comparison.tokens * len(p.domains) / rows
+    return COMPARISONS * (pairing + 3 * summing * p.sae.width / size) / min(2, torch.get_num_threads())
 
 
 def timed(call: Callable) -> float:

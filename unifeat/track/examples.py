@@ -43,14 +43,14 @@ def unmatched(card: dict, reader: Reader, kind: str) -> Html:
 
 def _feature(reader: Reader, r, a: int, b: int, facts: str, unfolded: bool, lead: str = "both") -> Html:
     """One pair: its r, both features with the token they are strongest on, and its contexts."""
-    sides = [tag("span", tag("b", f"{side.upper()} "
-                                  f"{number}", class_=side), " ", tag("code", reader.peak(place, number)),
-                 class_="other" if place else None)
-             for place, (side, number) in enumerate((("a", a), ("b", b))) if number >= 0]
+    head = [tag("span", _number(r), class_="r")]
+    for place, (side, number) in enumerate((("a", a), ("b", b))):
+        if number >= 0:
+            head.append(tag("span", tag("b", f"{side.upper()} {number}", class_=side), " ",
+                            tag("code", reader.peak(place, number)), class_="other" if place else None))
     texts = [_text(one) for one in reader.contexts(a, b, CONTEXTS, lead)]
-    return tag("details", tag("summary", tag("span", _number(r), class_="r"), *sides), tag("p", facts, class_="soft "
-                                                                                                              "small"),
-               *texts, open="open" if unfolded else None)
+    return tag("details", tag("summary", *head), tag("p", facts, class_="soft small"), *texts,
+               open="open" if unfolded else None)
 
 
 def _text(one: Context) -> Html:

@@ -3,7 +3,7 @@
 Side "a" are A's features that survive in B (the parent's side of `matching`), side "b" B's that persist from A.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
@@ -23,18 +23,21 @@ class Found:
 
     pairs: comparisons of an SAE of A with one of B (of models: those of different seeds); ceilings and nulls: tables of
     `comparison.compare` and the side of them that counts, by side; features: latents (tokens, width) of the first
-    pair's two SAEs; twins: each live feature's best r in a twin of its SAE, None without one; about: what was compared.
+    pair's two SAEs; twins: each live feature's best r in a twin of its SAE, None without one; saes: facts on each SAE;
+    measured: on what their quality was; doubts: sentences that a reader should see.
     """
 
     kind: str  # model | sae
     labels: tuple[str, str]
-    run: Run  # the text, its tokenizer, the settings
+    runs: tuple[Run, ...]  # one, or of two SAEs each one's; the first gives text, tokenizer and settings
     pairs: list[Comparison]
     ceilings: dict[str, list[tuple[dict, str]]]
     nulls: dict[str, dict[str, list[tuple[dict, str]]]]
     features: tuple[sparse.csr_matrix, sparse.csr_matrix]
     twins: dict[str, np.ndarray | None]
-    about: dict = field(default_factory=dict)
+    saes: list[dict]
+    measured: str
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def table(head: list, rows: list[list], **attributes) -> Html:
     """A table whose first column names its rows; it scrolls sideways where the page is narrow."""
     body = [tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows]
     top = tag("thead", tag("tr", *(tag("th", cell, scope="col") for cell in head)))
-    return tag("div", tag("table", top, tag("tbody", *body), **attributes), class_="scroll")
+    return tag("div", tag("table", top, tag("tbody", *body), **attributes), class_="scroll", tabindex=0)
 
 
 def percent(value) -> str:

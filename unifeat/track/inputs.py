@@ -51,7 +51,7 @@ def _kind(folder: Path, role: str) -> str:
         return "sae"
     if (folder / "config.json").is_file():
         return "model"
-    inside = sorted(one.name for one in folder.iterdir() if one.is_dir() and any((one / name).is_file() for name in WEIGHTS))
+    inside = sorted({path.parent.name for name in WEIGHTS for path in folder.glob(f"*/{name}")})
     if inside:
         raise TrackError(f"{role}={folder} holds several SAEs ({', '.join(inside[:4])}); name one of them"
                          + (", and another as its twin." if len(inside) > 1 else "."))

@@ -31,13 +31,13 @@ def track(a: Thing, b: Thing, text: Texts, quick: bool = False, hook: str = "") 
     rotated = baselines.rotated(run, *pairs[0])
     same = [run.compare(*pair) for pair in twins]
     return Found(
-        "model", (a.label, b.label), run, [run.compare(*pair) for pair in pairs],
+        "model", (a.label, b.label), (run,), [run.compare(*pair) for pair in pairs],
         {side: [(own.table, column) for column in ("parent", "child")] for side, own in zip("ab", same, strict=True)},
         {"rotated": {"a": [(rotated, "parent")], "b": [(rotated, "child")]},
          "untrained": {"a": [(baselines.random(run, (left, one)), "child")],
                        "b": [(baselines.random(run, (right, two)), "child")]}},
         (run.features(left, one), run.features(right, two)),
-        {"a": same[0].table["r_of_a"], "b": same[1].table["r_of_b"]}, _about(run))
+        {"a": same[0].table["r_of_a"], "b": same[1].table["r_of_b"]}, _saes(run), "over the last 5 % of their training")
 
 
 def train(run: TrackRun) -> None:
@@ -57,8 +57,8 @@ def train(run: TrackRun) -> None:
                                                                                          "untrained")
 
 
-def _about(run: TrackRun) -> dict:
-    """Models, SAEs and what they cost, for the card."""
+def _saes(run: TrackRun) -> list[dict]:
+    """What the SAEs are and how well they do."""
     logs, saes = run.sae_logs(), []
     for name in run.lineage.names:
         for one in run.saes(name):
@@ -67,4 +67,4 @@ def _about(run: TrackRun) -> dict:
                              lm_hash=one.lm_hash, tokens=run.lineage.sae.tokens, l0=float(last["l0"].mean()),
                              fvu=float(last["fvu"].mean()), dead_share=float(one.dead_share),
                              live=len(run.live(name, one.seed))))
-    return dict(saes=saes, measured="on the last 5 % of their training")
+    return saes

@@ -26,18 +26,17 @@ def page(found: Found, card: dict) -> str:
     reader = Reader(found)
     top = tag("header", tag("p", f"unifeat track: {what}, compared on the same text", class_="soft small"),
               tag("h1", "What persists from ", names["a"], " to ", names["b"]))
-    main = tag("main", lead(card), *(tag("p", text, class_="warn") for text in card["warnings"]), shares(card),
-               figures(card), matched(card, reader), unmatched(card, reader, "emerged"),
-               unmatched(card, reader, "vanished"), about(card), reading(card))
+    warnings = tag("ul", *(tag("li", text) for text in card["warnings"]), class_="warn") if card["warnings"] else Html()
+    main = tag("main", lead(card), warnings, shares(card), figures(card), matched(card, reader),
+               unmatched(card, reader, "emerged"), unmatched(card, reader, "vanished"), about(card), reading(card))
     return f"<!DOCTYPE html>\n{tag('html', tag('head', *head), tag('body', top, main), lang='en')}\n"
 
 
 def lead(card: dict) -> Html:
     """The answer in two sentences; A and B are what the heading names."""
     one, back = card["sides"]["persist"], card["sides"]["survive"]
-    told = [tag("b", percent(one["share"])), " of the features "
-                                             "of ", B, " were in ", A, " already: they have a one-to-one partner there "
-                                                                       f"with r ≥ {card['tau']:g}"]
+    told = [tag("b", percent(one["share"])), " of the features of ", B, " were in ", A,
+            f" already: they have a one-to-one partner there with r ≥ {card['tau']:g}"]
     if one["ceiling"] is not None:
         told += [". Two SAEs of ", B, f" itself, from different seeds, agree on {percent(one['ceiling'])}, and "
                                       f"{AGREE[one['null']]} on {percent(one['nulls'][one['null']])}"]
@@ -73,10 +72,10 @@ def _interval(ends) -> str:
 def figures(card: dict) -> Html:
     """The threshold curves of both sides."""
     found = card["curve"]
-    parts = [tag("figure", tag("figcaption", f"Share of {side.upper()}’s features that {verb}"),
-                 curve.figure(found["tau"], found[key], card["tau"], f"Share of {side.upper()}’s features that "
-                                                                     f"{verb}", side))
-             for key, side, verb in (("persist", "b", "persist"), ("survive", "a", "survive"))]
+    sides = (("persist", "b", "Share of B’s features that persist"),
+             ("survive", "a", "Share of A’s features that survive"))
+    parts = [tag("figure", tag("figcaption", label), curve.figure(found["tau"], found[key], card["tau"], label, side))
+             for key, side, label in sides]
     return tag("section", tag("h2", "At every threshold"), tag("div", *parts, class_="figures"),
                curve.legend([found["persist"], found["survive"]]))
 
@@ -84,15 +83,15 @@ def figures(card: dict) -> Html:
 def about(card: dict) -> Html:
     """What the track was run on."""
     run = card["run"]
-    texts = [[one["label"], *(f"{one[split][key]:,}" for split in ("train", "validation") for key in ("documents", "tokens"))]
-             for one in run["text"].values()]
+    counts = [(split, key) for split in ("train", "validation") for key in ("documents", "tokens")]
+    texts = [[one["label"], *(f"{one[split][key]:,}" for split, key in counts)] for one in run["text"].values()]
     columns = [name for name in SAES if any(name in one for one in run["saes"])]
     saes = [[_cell(one.get(name)) for name in columns] for one in run["saes"]]
     facts = {
         "compared on": f"{run['compared_tokens']:,} tokens in {run['compared_documents']:,} held-out documents, "
                        f"{run['context']} tokens at a time; a feature is live if it fires on {run['min_fires']} of "
                        "them",
-        **{name: f"{one['folder']} ({_weights(one['sha256'])})" for name, one in run["models"].items()},
+        **{f"model {name}": f"{one['folder']} ({_weights(one['sha256'])})" for name, one in run["models"].items()},
         "L0 and FVU": run["measured"],
         "versions": ", ".join(f"{name} {value}" for name, value in run["versions"].items()),
         "machine": f"{run['machine']}, {run['device']}, {run['dtype']}",
@@ -122,9 +121,8 @@ def reading(card: dict) -> Html:
         "r": "Pearson’s correlation of two features’ activations over all tokens of the comparison text.",
         "persists": f"It has a partner on the other side with r ≥ {card['tau']:g}, no partner being used twice "
                     "(Hungarian assignment with the greatest summed r).",
-        "seed "
-        "ceiling": "The same share between two SAEs of one and the same model, from different seeds. No comparison of "
-                   "two models can be expected to do better.",
+        "seed ceiling": "The same share between two SAEs of one and the same model, from different seeds. No "
+                        "comparison of two models can be expected to do better.",
         "nulls": "The same share where there is nothing to share. Tokens permuted: B’s tokens in random order. "
                  "Rotated: B’s SAE reads B’s activations in randomly rotated axes. Untrained: the other side is an SAE "
                  "of the same architecture with random weights.",

@@ -29,8 +29,8 @@ class Context:
 def pairs(found: Found) -> pd.DataFrame:
     """One-to-one pairs of the first pair of SAEs, greatest r first.
 
-    a, b: numbers of the latents; r; fires_a, fires_b: tokens of the comparison text; twin_a, twin_b: each one's best r in
-    a twin of its own SAE (NaN without one).
+    a, b: numbers of the latents; r; fires_a, fires_b: tokens of the comparison text; twin_a, twin_b: each one's best r
+    in a twin of its own SAE (NaN without one).
     """
     one = found.pairs[0]
     i, j = one.table["assigned"].T
@@ -61,7 +61,7 @@ class Reader:
     """Finds the contexts of features in the comparison text."""
 
     def __init__(self, found: Found):
-        self.found, self.text, self.corpus = found, found.run.comparison_text, found.run.corpus
+        self.found, self.text, self.corpus = found, found.runs[0].comparison_text, found.runs[0].corpus
         self.columns = [f.tocsc() for f in found.features]
         self.at = np.full(self.text["blocks"].shape, -1)  # where a token stands among the kept ones
         self.at[self.text["block"], self.text["position"]] = np.arange(len(self.text["block"]))
@@ -94,8 +94,8 @@ class Reader:
         start = int(np.clip(position - BEFORE, 0, max(0, self.text["blocks"].shape[1] - WIDTH)))
         ids, rows = (m[block, start:start + WIDTH] for m in (self.text["blocks"], self.at))
         levels = [_levels(m, feature, rows) for m, feature in zip(self.columns, (a, b), strict=True)]
-        domain = list(self.found.run.lineage.domains)[self.text["domain"][token]]
-        label = self.found.run.lineage.text[domain].label
+        domain = list(self.found.runs[0].lineage.domains)[self.text["domain"][token]]
+        label = self.found.runs[0].lineage.text[domain].label
         tokens, left, right, peak = self._joined(ids, *levels, position - start)
         return Context(tokens, left, right, label, peak)
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from unifeat import lm
 from unifeat.lineage import given, given_tokenizers, read
 from unifeat.lineage.checks import check
+from unifeat.lineage.lineage import Lineage
 from unifeat.lineage.run import Run
-from unifeat.lineage.settings import Lineage, Member, Text
+from unifeat.lineage.settings import Member, Text
 from unifeat.support import paths, store
 from unifeat.track.inputs import HUB, TrackError, slug
 from unifeat.track.text import Texts

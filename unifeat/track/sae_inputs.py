@@ -74,7 +74,7 @@ def check_model(role: str, saes: dict[str, Sae], places: dict[str, Path], model:
                            f"{one.hook} of {model} has {d:,}; name the model that it was trained on.")
         if not one.lm_hash:
             continue
-        taken = taken or lm.weights_hash(run.model(run.lineage.names[0]))  # its tokens renumbered, as SAEs made here know it
+        taken = taken or lm.weights_hash(run.model(run.lineage.names[0]))  # its tokens renumbered, as runs do
         if one.lm_hash not in (taken, lm.weights_hash(lm.load(run.given[run.lineage.names[0]]))):
             raise SaeError(f"The SAE in {places[name]} was trained on another model than {model} (weights "
                            f"{one.lm_hash}, not {taken}); name that model with --model-{role.lower()}.")

@@ -15,10 +15,12 @@ from unifeat.studies import baselines
 from unifeat.support import parallel, store
 from unifeat.track import sae_inputs
 from unifeat.track.found import Found
+from unifeat.track.html import percent
 from unifeat.track.inputs import Thing
 from unifeat.track.runs import TrackRun, start
 from unifeat.track.text import Texts
 
+ROWS = 2048  # activations decoded at once
 DOUBTFUL = 0.5  # share of the variance left unexplained above which an SAE is said to be in the wrong place
 
 
@@ -53,8 +55,8 @@ class Side:
             (folder / "quality.json").write_text(json.dumps(quality(one, x, f)), encoding="utf-8")
 
         config = [hashes(self.folders[which]), one.hook, self.run.lineage.comparison.tokens, name == "rotated" and seed]
-        return self.run.stage(f"given-sae-{name}", build, config, [self.run.corpus_stage, self.run.model_stage(self.model)],
-                              code_of=(baselines.rotate,))
+        inputs = [self.run.corpus_stage, self.run.model_stage(self.model)]
+        return self.run.stage(f"given-sae-{name}", build, config, inputs, code_of=(baselines.rotate,))
 
     def latents(self, name: str) -> sparse.csr_matrix:
         """Latents (tokens, width)."""
@@ -68,9 +70,9 @@ class Side:
 def quality(one: Sae, x: torch.Tensor, f: sparse.csr_matrix) -> dict:
     """L0 and FVU = sum ||x - x_hat||^2 / sum ||x - mean x||^2 of an SAE on activations x (tokens, d)."""
     one, error, spread, mean = one.to(x.device), 0.0, 0.0, x.float().mean(0)
-    for start_ in range(0, len(x), 2048):
-        rows, latents = x[start_:start_ + 2048].float(), torch.from_numpy(f[start_:start_ + 2048].toarray()).to(x.device)
-        error += (rows - one.decode(latents)).square().sum(dtype=torch.float64).item()
+    for first in range(0, len(x), ROWS):
+        rows, latents = x[first:first + ROWS].float(), torch.from_numpy(f[first:first + ROWS].toarray())
+        error += (rows - one.decode(latents.to(x.device))).square().sum(dtype=torch.float64).item()
         spread += (rows - mean).square().sum(dtype=torch.float64).item()
     return dict(l0=f.nnz / max(1, len(x)), fvu=error / spread if spread else None)
 
@@ -93,7 +95,8 @@ def track(a: Thing, b: Thing, text: Texts, models: tuple[str, str], twins: tuple
     read = {role: sae_inputs.read(role, thing.where, twin, hook)
             for role, thing, twin in zip("AB", (a, b), twins, strict=True)}
     context = sae_inputs.common_context(models)
-    left, right = (_side(role, *read[role], model, text, quick, context) for role, model in zip("AB", models, strict=True))
+    left, right = (_side(role, *read[role], model, text, quick, context)
+                   for role, model in zip("AB", models, strict=True))
     n = len(left.run.comparison_text["block"])
     calls = [(side, name) for side in (left, right) for name in side.saes] + [(right, "rotated")]
     parallel.side_by_side(lambda call, bar: (call[0].stage(call[1]), bar.update(n)), calls, n * len(calls),
@@ -114,12 +117,12 @@ def _found(things, left: Side, right: Side) -> Found:
             for side, one in (("a", left), ("b", right))}
     pair = Comparison(("A", 0), ("B", 0), left.live("own"), right.live("own"), own)
     saes = [_facts(role, side, name) for role, side in (("A", left), ("B", right)) for name in side.saes]
-    return Found("sae", tuple(thing.label for thing in things), left.run, [pair],
+    return Found("sae", tuple(thing.label for thing in things), (left.run, right.run), [pair],
                  {side: [(table, "parent")] if table else [] for side, table in same.items()},
                  {"rotated": {"a": [(rotated, "parent")], "b": [(rotated, "child")]}},
                  (left.latents("own"), right.latents("own")),
                  {side: table["r_of_a"] if table else None for side, table in same.items()},
-                 dict(saes=saes, measured="on the comparison text", warnings=_doubts(saes)))
+                 saes, "on the comparison text", tuple(_doubts(saes)))
 
 
 def _compare(left: Side, one: str, right: Side, other: str, with_null: bool = False) -> dict:
@@ -139,6 +142,6 @@ def _facts(role: str, side: Side, name: str) -> dict:
 
 
 def _doubts(saes: list[dict]) -> list[str]:
-    return [f"The SAE {one['of']} leaves {one['fvu']:.0%} of the variance of {one['hook']} unexplained; it may have "
-            "been trained on another model or hook point, or on activations that were normalised."
+    return [f"The SAE {one['of']} leaves {percent(one['fvu'])} of the variance of {one['hook']} unexplained; it may "
+            "have been trained on another model or hook point, or on activations that were normalised."
             for one in saes if one["fvu"] is not None and one["fvu"] > DOUBTFUL]

@@ -16,7 +16,8 @@ p { margin: .4rem 0 .7rem; max-width: 46rem; }
 .a { color: var(--a-ink); } .b { color: var(--b-ink); }
 b, .name { font-weight: 650; } .name { overflow-wrap: anywhere; unicode-bidi: isolate; }
 .lead { font-size: 1.1rem; }
-.warn { border-left: 4px solid var(--b); background: var(--panel); padding: .5rem .8rem; margin: .6rem 0; }
+.warn { border-left: 4px solid var(--b); background: var(--panel); padding: .5rem .8rem .5rem 2rem; margin: .8rem 0;
+  max-width: 46rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .3rem 0; }
 th, td { text-align: left; padding: .3rem 1rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
@@ -59,7 +60,8 @@ code { background: var(--panel); border: 1px solid var(--line); border-radius: 4
     linear-gradient(color-mix(in srgb, var(--b) var(--y, 0%), transparent) 0 0); }
 .text u { text-decoration: none; font-weight: 700; }
 .text .domain { font: .75rem system-ui, sans-serif; color: var(--soft); background: none; padding: 0 .6rem 0 0; }
-dl { display: grid; grid-template-columns: minmax(7rem, max-content) minmax(0, 1fr); gap: .25rem 1rem; margin: .5rem 0; }
+dl { display: grid; grid-template-columns: minmax(7rem, max-content) minmax(0, 1fr); gap: .25rem 1rem;
+  margin: .5rem 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; max-width: 46rem; }
 @media (max-width: 36rem) {
   body { font-size: 15px; padding: .7rem .8rem 2rem; } .lead { font-size: 1rem; }

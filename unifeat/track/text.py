@@ -133,8 +133,11 @@ def pieces(text: str, size: int = PIECE) -> list[str]:
     """
     out, start = [], 0
     while len(text) - start > size:
-        half, end = start + size // 2, start + size
-        at = next((found + len(mark) for mark in ("\n\n", "\n", ". ", " ") if (found := text.rfind(mark, half, end)) >= 0), end)
-        out.append(text[start:at])
-        start = at
+        end = start + size
+        for mark in ("\n\n", "\n", ". ", " "):
+            if (at := text.rfind(mark, start + size // 2, end)) >= 0:
+                end = at + len(mark)
+                break
+        out.append(text[start:end])
+        start = end
     return [*out, text[start:]]

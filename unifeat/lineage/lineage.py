@@ -1,0 +1,113 @@
+"""A lineage: how each model is made, on which text, and every number a run depends on.
+
+A model is made in exactly one way; its parents give the edges that are measured. `reading` makes lineages from TOML.
+"""
+
+from dataclasses import field
+from functools import cached_property
+
+from unifeat.lineage.settings import (
+    Comparison,
+    Controls,
+    Corpora,
+    Evaluation,
+    Member,
+    Merge,
+    Model,
+    Sae,
+    Text,
+    table,
+)
+from unifeat.support.theme import Look, Theme, theme
+
+
+@table
+class Lineage:
+    """One run of the whole repository: models, text, and the numbers that all of them share."""
+
+    name: str
+    corpora: Corpora
+    text: dict[str, Text]
+    model: Model
+    models: dict[str, Member]
+    evaluation: Evaluation
+    merge: Merge
+    sae: Sae
+    comparison: Comparison
+    controls: Controls
+    compare: tuple[tuple[str, str], ...] = ()  # pairs to compare beside the edges
+    shipped: bool = field(default=False, compare=False)  # whether it came with the package, unchanged
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Models in the order of the file."""
+        return tuple(self.models)
+
+    @cached_property
+    def domains(self) -> tuple[str, ...]:
+        """Domains in the order of the file."""
+        return tuple(self.text)
+
+    @cached_property
+    def edges(self) -> tuple[tuple[str, str], ...]:
+        """(parent, child) of every model, in the order of the children; a checkpoint is a parent of its model."""
+        return tuple((parent, child) for child in self.names for parent in self.parents(child))
+
+    @cached_property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """The edges and the pairs of `compare`: all that persistence is measured on."""
+        return self.edges + tuple(pair for pair in self.compare if pair not in self.edges)
+
+    def parents(self, name: str) -> tuple[str, ...]:
+        """Models that `name` comes from."""
+        earlier = [other for other, one in self.models.items() if one.checkpoint and one.checkpoint.of == name]
+        earlier.sort(key=lambda other: self.models[other].checkpoint.step)
+        return (*self.models[name].origins, *earlier[-1:])
+
+    def children(self, name: str) -> tuple[str, ...]:
+        """Models that come from `name`."""
+        return tuple(child for parent, child in self.edges if parent == name)
+
+    @cached_property
+    def roots(self) -> tuple[str, ...]:
+        """Models without parents that are no null."""
+        found = [name for name in self.names if not self.parents(name)]
+        return tuple(name for name in found if not self.models[name].untrained) or tuple(found)
+
+    def mix(self, name: str) -> tuple[tuple[str, ...], tuple[float, ...]]:
+        """Domains and weights of the text that a model was trained on, which its SAEs read; a merge's is its
+        parents'."""
+        one = self.models[name]
+        if one.training:
+            return one.training.text, one.training.weights
+        above = one.origins or ((one.checkpoint.of,) if one.checkpoint else ())
+        if one.text or one.given or not above:
+            text = one.text or self.domains
+            return text, (1.0,) * len(text)
+        total = {}
+        for parent in above:
+            for domain, weight in zip(*self.mix(parent), strict=True):
+                total[domain] = total.get(domain, 0.0) + weight
+        return tuple(total), tuple(total.values())
+
+    @cached_property
+    def layers(self) -> tuple[tuple[str, ...], ...]:
+        """Models by the longest way from a root, so that those of one layer can be made side by side."""
+        depth = {}
+
+        def of(name):
+            one = self.models[name]
+            above = [other for other in one.needs if not one.checkpoint]  # a checkpoint is trained on its own
+            return depth.setdefault(name, 1 + max(map(of, above), default=-1))
+
+        for name in self.names:
+            of(name)
+        return tuple(tuple(name for name in self.names if depth[name] == level)
+                     for level in range(1 + max(depth.values())))
+
+    @cached_property
+    def theme(self) -> Theme:
+        """Labels and colors of models and domains."""
+        return theme({name: Look(one.label, one.short, one.phrase, one.color) for name, one in self.models.items()},
+                     {name: Look(one.label, "", "", one.color) for name, one in self.text.items()},
+                     self.edges, {name: self.mix(name)[0] for name in self.names})
