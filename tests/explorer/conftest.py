@@ -34,6 +34,7 @@ def load(chrome, tmp_path):
         path.write_bytes(page.render(found))
         chrome.get("about:blank")
         chrome.get(path.as_uri() + address)
+        chrome.execute_async_script("setTimeout(arguments[0], 60)")
         return chrome
 
     chrome.get("about:blank")

@@ -27,7 +27,9 @@ def some(j, a, b):
 
 
 def ribbons(tab):
-    return [(one.get_attribute("data-model"), one.get_attribute("data-fate")) for one in find(tab, ".ribbon")]
+    """(model, fate) of each ribbon, fading end and bar."""
+    return [tuple(one) for one in tab.execute_script(
+        "return [...document.querySelectorAll('.ribbon')].map(one => [one.dataset.model, one.dataset.fate])")]
 
 
 @pytest.mark.parametrize("shape, edges", [

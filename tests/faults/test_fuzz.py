@@ -1,6 +1,5 @@
 """Random input of every kind: it is taken, or refused in one sentence; never another error."""
 
-import collections
 import json
 import math
 import shutil
@@ -9,27 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import test_fuzz_lineages  # noqa: F401 - its cases count too
 import torch
-from hypothesis import HealthCheck, given, settings
+from fuzzing import CASES, PLANNED, attempt, fuzz
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from unifeat import lm, matching, merging, sae
-from unifeat.lineage import settings
+from unifeat.lineage import read
 from unifeat.sae import training as sae_training
+from unifeat.sae.model import SCALARS as SCALARS_OF_AN_SAE
 from unifeat.support import paths
-from unifeat.support.errors import UnifeatError
 from unifeat.text import corpora
 
-P = settings.load("smoke")
-CASES, PLANNED = collections.Counter(), []
-
-
-def fuzz(examples: int):
-    """Hypothesis settings: no deadlines, the same examples every time."""
-    PLANNED.append(examples)
-    quiet = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
-    return settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=quiet)
+P = read("smoke")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,53 +31,8 @@ def report():
     print("\ncases tried: " + ", ".join(f"{name} {count}" for name, count in CASES.items()))
 
 
-def test_the_readme_says_how_many_cases_there_are():
-    assert f"{sum(PLANNED):,} generated" in (paths.ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def attempt(kind: str, call):
-    """The result of `call`, or None if it is refused by a sentence: words, one line, a full stop."""
-    CASES[kind] += 1
-    try:
-        return call()
-    except (UnifeatError, ValueError) as error:
-        text = str(error)
-        assert not isinstance(error, UnicodeError) and len(text.split()) > 3 and text.endswith("."), repr(error)
-        return None
-
-
-# Profiles ----------------------------------------------------------------------------------------------------------
-
-TOML = (settings.FOLDER / "smoke.toml").read_text(encoding="utf-8")
-LINES = [number for number, line in enumerate(TOML.splitlines()) if line.strip() and not line.startswith("#")]
-VALUES = st.one_of(
-    st.integers(), st.sampled_from([0, 1, -1, 2**31, 2**63, 10**400, "inf", "nan", "-nan", "-0.0", "1e308", "1e-320"]),
-    st.floats(), st.booleans().map(lambda value: str(value).lower()), st.sampled_from(["[]", "{}", "[[]]", "[nan]"]),
-    st.sampled_from(["1979-05-27", "07:32:00", "'''x'''", "[1, 'a']", "{a = {b = []}}", "[" * 3000 + "]" * 3000]),
-    st.lists(st.integers(-5, 5), max_size=3), st.text(max_size=20).map(json.dumps), st.text(max_size=30))
-
-
-@fuzz(250)
-@given(st.lists(st.tuples(st.sampled_from(LINES), VALUES, st.sampled_from(["value", "key", "line", "drop", "more"])),
-                min_size=1, max_size=3))
-def test_profile_files(tmp_path, changes):
-    lines = TOML.splitlines()
-    for number, value, how in changes:
-        key, _, _ = lines[number].partition(" = ")
-        lines[number] = {"value": f"{key} = {value}", "key": f"{value} = 1", "line": str(value), "drop": "",
-                         "more": f"{lines[number]}\nmore = {value}"}[how]
-    path = tmp_path / "own.toml"
-    path.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
-    found = attempt("profile files", lambda: settings.load(str(path)))
-    if found:
-        assert found.sae.k <= found.sae.width and found.probe.tau > 0
-
-
-@fuzz(60)
-@given(st.binary(max_size=200))
-def test_profile_files_of_random_bytes(tmp_path, data):
-    (tmp_path / "own.toml").write_bytes(data)
-    assert attempt("profile bytes", lambda: settings.load(str(tmp_path / "own.toml"))) is None
+def test_the_documentation_says_how_many_cases_there_are():
+    assert f"{sum(PLANNED):,} generated" in (paths.ROOT / "docs" / "upkeep.md").read_text(encoding="utf-8")
 
 
 # Corpora -----------------------------------------------------------------------------------------------------------
@@ -101,11 +49,11 @@ DATA = st.one_of(
     st.lists(ROWS, max_size=8).map(lambda rows: "\n".join(map(json.dumps, rows)).encode()),
     st.sampled_from([b"[" * 10**5, b'{"text": "' + b"\\ud800 x" * 50 + b'"}', b"\0" * 500, b"9" * 10**4]))
 GOOD = {domain: [" ".join(f"{domain}{i}{j * i % 7}" for j in range(60)) for i in range(8)]
-        for domain in settings.DOMAINS}
+        for domain in P.text}
 
 
 @fuzz(80)
-@given(st.dictionaries(NAMES, DATA, min_size=1, max_size=3), st.sampled_from(settings.DOMAINS),
+@given(st.dictionaries(NAMES, DATA, min_size=1, max_size=3), st.sampled_from(P.domains),
        st.sampled_from([257, 300]), st.sampled_from([0, 1, 900]))
 def test_corpora_folders(tmp_path, files, domain, vocab, limit):
     shutil.rmtree(tmp_path / "text", ignore_errors=True)
@@ -120,7 +68,7 @@ def test_corpora_folders(tmp_path, files, domain, vocab, limit):
                      max_bytes=limit)
     shutil.rmtree(tmp_path / "out", ignore_errors=True)
     (tmp_path / "out").mkdir()
-    attempt("corpora folders", lambda: corpora.build(config, tmp_path / "out", tmp_path) or True)
+    attempt("corpora folders", lambda: corpora.build(config, P.text, tmp_path / "out", tmp_path) or True)
 
 
 # Models and SAEs ---------------------------------------------------------------------------------------------------
@@ -179,7 +127,7 @@ SHAPES = st.lists(st.integers(0, 13), max_size=3)
 
 
 @fuzz(200)
-@given(CHANGES, st.sampled_from([*sae.SCALARS, "other"]), SCALARS, st.integers(0, 50), SHAPES)
+@given(CHANGES, st.sampled_from([*SCALARS_OF_AN_SAE, "other"]), SCALARS, st.integers(0, 50), SHAPES)
 def test_sae_folders(whole, change, key, value, tensor, shape):
     folder = spoil(whole / "sae", "sae.safetensors", change, key, value, tensor, shape)
     attempt("SAE folders", lambda: bool(sae.load(folder).encode(torch.ones(2, 12)).isfinite().all()))
@@ -204,7 +152,7 @@ def test_model_folders(whole, change, key, value, tensor, shape):
 NUMBERS = st.one_of(st.floats(), st.integers(-2, 3), st.sampled_from([-0.0, 5e-324, 1 - 2**-53, 10**400]))
 
 
-@fuzz(200)
+@fuzz(150)
 @given(NUMBERS, st.sampled_from([merging.slerp, merging.lerp]))
 def test_t_is_within_bounds_or_refused(t, rule):
     a, b = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 3.0])
@@ -227,7 +175,7 @@ def test_state_dicts(a, b, dtype, t):
     assert found is None or all(torch.isfinite(value).all() for value in found.values())
 
 
-@fuzz(150)
+@fuzz(120)
 @given(st.lists(NUMBERS.filter(lambda value: abs(value) < 1e300), max_size=4), st.integers(0, 4), st.integers(0, 4))
 def test_thresholds(taus, n_a, n_b):
     found = matching.match(np.random.default_rng(0).uniform(-1, 1, (n_a, n_b)))
@@ -238,6 +186,6 @@ def test_thresholds(taus, n_a, n_b):
 
 @fuzz(150)
 @given(NUMBERS)
-def test_tau_of_a_profile(tau):
-    found = attempt("tau", lambda: settings.load("smoke", **{"probe.tau": tau}))
+def test_tau_of_a_lineage(tau):
+    found = attempt("tau", lambda: read("smoke", **{"comparison.tau": tau}))
     assert (found is not None) == (0 < tau <= 1)

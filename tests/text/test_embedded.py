@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_up import CONFIG, rows, text
+from made_up import CONFIG, rows
+from made_up import text as words
 
 from unifeat import lineage
 from unifeat.lineage.settings import Text
@@ -47,7 +48,7 @@ def test_embedded_chapters_are_plain_text(real):
 
 def test_a_lineage_may_mix_embedded_text_and_files_of_ones_own(tmp_path):
     """Read from TOML, packed with one tokenizer, each domain with its own source in the table."""
-    (tmp_path / "chat.jsonl").write_bytes(rows(text(n) for n in range(30)))
+    (tmp_path / "chat.jsonl").write_bytes(rows(words(n) for n in range(30)))
     (tmp_path / "mixed.toml").write_text('''extends = "smoke"
 [corpora]
 vocab = 400

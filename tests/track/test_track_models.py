@@ -95,7 +95,7 @@ def test_a_killed_track_goes_on(models, text, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("kind", networks.CONFIGS)
 def test_a_model_that_stops_behind_the_hook_gives_the_same_activations(kind, hook):
     config, tokens = networks.CONFIGS[kind], torch.arange(1, 41).reshape(2, 20)
-    model = networks.network(config)
+    model = networks.network(config).eval()
     whole, marks = lm.activations(model, tokens, hook), lm.weights_hash(model)
     stopped = runs.stopping(model, hook)
     assert torch.equal(lm.activations(stopped, tokens, hook), whole) and lm.weights_hash(stopped) == marks
@@ -104,7 +104,7 @@ def test_a_model_that_stops_behind_the_hook_gives_the_same_activations(kind, hoo
 
 def test_it_stops_indeed():
     config = networks.CONFIGS["gpt2"]
-    model, seen = networks.network(config), []
+    model, seen = networks.network(config).eval(), []
     model.transformer.h[1].register_forward_hook(lambda *_: seen.append(time.time()))
     lm.activations(runs.stopping(model, "blocks.0.mlp.hook_post"), torch.ones(1, 4, dtype=torch.long), "blocks.0.mlp.hook_post")
     assert not seen

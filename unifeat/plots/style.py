@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from unifeat.support.theme import GREY
 
@@ -69,9 +70,22 @@ def styled(draw):
                 return fig
             fig.get_layout_engine().execute(fig)
             fig.set_layout_engine("none")
+            _rounded(fig)
         return fig
 
     return wrapper
+
+
+def _rounded(fig) -> None:
+    """Positions of panels to 5 digits: the solver's last digits differ from one drawing to the next."""
+    todo = [fig]
+    while todo:
+        part = todo.pop()
+        todo += part.subfigs
+        if part is not fig:  # matplotlib has no public way to place a subfigure
+            part._redo_transform_rel_fig(Bbox(part.bbox_relative.get_points().round(5)))
+    for ax in fig.get_axes():
+        ax.set_position([round(value, 5) for value in ax.get_position().bounds])
 
 
 def picture(height: float, note: str = "", layout: str = "constrained") -> Picture:
