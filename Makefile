@@ -36,7 +36,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export PYTHONNOUSERSITE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env lock figures estimate controls explorer verify gc test lint unit soak nbval bench audit lab notebooks docs clean install
+.PHONY: help env lock figures estimate controls explorer verify gc test lint unit soak nbval bench audit lab notebooks docs clean install one
 .NOTPARALLEL:
 
 help: ## This list |
@@ -70,6 +70,9 @@ endif
 	$(call FAIL,"Installing failed for the reason above; see to network and disk space and run the command again.")
 	@$(STATE) > "$(STAMP)"
 
+one:
+	@test "$(LINEAGE)" = "$(or $(PROFILE),$(LINEAGE))" || $(call FAIL,"PROFILE=$(PROFILE) and LINEAGE=$(LINEAGE) both name the lineage; give one of them.")
+
 lock: ## Write requirements.lock anew from pyproject.toml | 1 min | 50 MB
 	"$(PYTHON)" -m venv build/lock
 	build/lock/bin/pip install -q pip-tools
@@ -84,18 +87,18 @@ lock: ## Write requirements.lock anew from pyproject.toml | 1 min | 50 MB
 		-e 's/ -c build.constraints.txt,//' build/requirements.txt; } > build/requirements.lock
 	mv build/requirements.lock requirements.lock
 
-figures: env ## Run the notebooks and regenerate every figure | 20-35 min | 1 GB
+figures: one env ## Run the notebooks and regenerate every figure | 20-35 min | 1 GB
 	@"$(BIN)/python" -m unifeat figures --lineage "$(LINEAGE)" --corpora "$(CORPORA)" --from "$(FROM)" \
 		--models "$(MODELS)" --hook "$(HOOK)"
 
-estimate: env ## What `make figures` would take here, tried for a few steps | 20 s |
+estimate: one env ## What `make figures` would take here, tried for a few steps | 20 s |
 	@"$(BIN)/python" -m unifeat estimate --lineage "$(LINEAGE)" --corpora "$(CORPORA)"
 
-controls: env ## Run the notebook of controls, which trains SAEs of its own | 30-35 min | 1 GB
+controls: one env ## Run the notebook of controls, which trains SAEs of its own | 30-35 min | 1 GB
 	@test -z "$(MODELS)$(HOOK)" || $(call FAIL,"The controls train language models of their own: they take no MODELS or HOOK.")
 	@"$(BIN)/python" -m unifeat controls --lineage "$(LINEAGE)" --corpora "$(CORPORA)"
 
-explorer: env ## The offline page of all features alone, from the store | 1 min | 10 MB
+explorer: one env ## The offline page of all features alone, from the store | 1 min | 10 MB
 	@"$(BIN)/python" -m unifeat explorer --lineage "$(LINEAGE)" --corpora "$(CORPORA)" --models "$(MODELS)" --hook "$(HOOK)"
 
 verify: env ## Read every byte of the store of results and name what is damaged | 1 s per GB |
@@ -105,8 +108,8 @@ gc: env ## List what no recent run asked the store for; APPLY=1 removes it | 1 s
 	@"$(BIN)/python" -m unifeat gc $(if $(filter 1,$(APPLY)),--apply)
 
 test: lint unit ## All that CI checks: style, tests, the figures and notebooks in small | 8-11 min | 300 MB
-	@$(MAKE) --no-print-directory figures LINEAGE=smoke CORPORA= FROM= MODELS= HOOK=
-	@$(MAKE) --no-print-directory controls LINEAGE=smoke CORPORA= MODELS= HOOK=
+	@$(MAKE) --no-print-directory figures PROFILE= LINEAGE=smoke CORPORA= FROM= MODELS= HOOK=
+	@$(MAKE) --no-print-directory controls PROFILE= LINEAGE=smoke CORPORA= MODELS= HOOK=
 	@$(SUMS) > build/smoke.sums
 	@$(MAKE) --no-print-directory nbval
 	@$(SUMS) | cmp -s - build/smoke.sums || $(call FAIL,"Running the notebooks a second time changed figures/smoke.")
@@ -137,7 +140,7 @@ lab: env ## JupyterLab on the notebooks |
 	@PYTHONWARNINGS="ignore:IProgress not found" "$(BIN)/jupyter-lab" --notebook-dir=notebooks
 
 notebooks: ## Refresh the committed notebooks from a laptop run | 2 min |
-	@$(MAKE) --no-print-directory figures LINEAGE=laptop CORPORA= FROM= MODELS= HOOK=
+	@$(MAKE) --no-print-directory figures PROFILE= LINEAGE=laptop CORPORA= FROM= MODELS= HOOK=
 	@"$(BIN)/python" -m unifeat strip --lineage laptop
 
 docs: env ## API pages from the docstrings, into build/docs | 20 s | 10 MB

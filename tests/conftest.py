@@ -3,6 +3,8 @@ from unittest import mock
 
 import pytest
 
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as in the Makefile, before torch is there
+
 
 @pytest.fixture(autouse=True)
 def no_settings():

@@ -1,4 +1,4 @@
-"""Tiny models of four architectures with tokenizers of their own, and the authors' checkpoints as they lie on the hub."""
+"""Tiny models of four architectures with their tokenizers, and the authors' checkpoints as they lie on the hub."""
 
 import functools
 import json
@@ -112,6 +112,7 @@ def local(root: Path) -> str:
     """TOML of the released lineage's models as the folders under `root`."""
     p, out = read("released"), []
     for name, one in p.models.items():
-        above = f'parent = "{one.parent}"\n' if one.parent else f"parents = {json.dumps(one.parents)}\n" if one.parents else ""
+        above = f'parent = "{one.parent}"\n' if one.parent else ""
+        above += f"parents = {json.dumps(one.parents)}\n" if one.parents else ""
         out.append(f'[models.{name}]\ngiven = "{root / one.given}"\ntext = {json.dumps(one.text)}\n{above}')
     return "\n".join(out)

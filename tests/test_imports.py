@@ -10,7 +10,8 @@ import unifeat
 from unifeat.lineage import read
 
 PACKAGE = Path(unifeat.__file__).parent
-FILES = {path.relative_to(PACKAGE).as_posix(): path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
+FILES = {path.relative_to(PACKAGE).as_posix(): path.read_text(encoding="utf-8")
+         for path in sorted(PACKAGE.rglob("*.py"))}
 TREES = {name: ast.parse(text) for name, text in FILES.items()}
 
 SCIENCE = {"lm", "sae", "merging", "matching", "decoding", "text"}
@@ -67,8 +68,8 @@ def test_a_room_imports_only_what_it_may(one):
 
 def test_the_rooms_have_no_circle():
     graphlib.TopologicalSorter({one: MAY[one] - {one} for one in MAY}).prepare()
-    rooms = {one: {room(other) for name in FILES if room(name) == one for other in imported(name)} - {one} for one in MAY}
-    graphlib.TopologicalSorter(rooms).prepare()
+    found = {one: {room(other) for name in FILES if room(name) == one for other in imported(name)} for one in MAY}
+    graphlib.TopologicalSorter({one: others - {one} for one, others in found.items()}).prepare()
 
 
 def test_the_modules_of_a_room_have_no_circle():

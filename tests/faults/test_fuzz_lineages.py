@@ -55,7 +55,8 @@ def test_lineage_files_of_random_bytes(tmp_path, data):
 NAMED = st.sampled_from(["a", "a", "b", "c", "v1.0"])  # mostly fine, and often of another model
 ODD = ["", "a b", "../a", "ngram", "é", "a🙂", 'a"b', "zebra"]
 ANY = st.sampled_from(["a", "b", "c", "v1.0"] * 20 + ODD)
-COMPARE = st.sampled_from([[]] * 20 + [[["a", "b"]], [["b", "c"], ["a", "b"]], [["a"]], [["a", "a"]], [["a", "zebra"]], ["ab"]])
+COMPARE = st.sampled_from([[]] * 20 + [[["a", "b"]], [["b", "c"], ["a", "b"]], [["a"]], [["a", "a"]], [["a", "zebra"]],
+                                       ["ab"]])
 TRAINED = st.one_of(st.sampled_from([dict(text=["x"]), dict(text=["y"]), dict(text=["x", "y"], weights=[1, 0.5])]),
                     st.fixed_dictionaries({}, optional=dict(
                         text=st.lists(st.sampled_from("xyz"), max_size=2), tokens=st.sampled_from([60_000, 10, 0]),
@@ -107,7 +108,3 @@ def test_models_in_one_line(items):
     found = attempt("models in one line", lambda: choose("smoke", models=text or ","), line=True)
     if found:
         sound(found)
-
-
-def teardown_module():
-    print(CASES)

@@ -40,8 +40,8 @@ def test_released_checkpoints_run_from_local_copies(released, small):
 @pytest.mark.parametrize("kind", networks.CONFIGS)
 def test_what_is_not_given_is_made_from_what_is(kind, small, tmp_path):
     networks.put(tmp_path / "mine", networks.network(networks.CONFIGS[kind]), networks.tokenizer(kind))
-    models = '[models.base]\ngiven = "mine"\ntext = ["english", "python"]\n[models.lua]\n[models.stories]\n[models.merged]\n'
-    run = open_run(small(models), hook="blocks.1.hook_mlp_out")
+    base = '[models.base]\ngiven = "mine"\ntext = ["english", "python"]\n'
+    run = open_run(small(base + "[models.lua]\n[models.stories]\n[models.merged]\n"), hook="blocks.1.hook_mlp_out")
     assert run.corpus.context == 24 and run.saes("lua")[0].hook == "blocks.1.hook_mlp_out"
     assert run.saes("base")[0].w_enc.shape == (48, 16)
     assert len(run.losses("base", "lua", "stories", "merged", "ngram")) == 4 * 8 + 4

@@ -49,7 +49,7 @@ def damage(folder, change):
     ("gone", "does not exist; give a folder in Hugging Face layout"),
     ("config.json", "lacks config.json"), ("model.safetensors", "lacks model.safetensors"),
     ("tokenizer.json", "lacks tokenizer.json"), ("index", "is damaged"), ("shard", "lacks model-1.safetensors"),
-    ("architecture", "is of the architecture llama and .* of mistral; features are followed through models of one family"),
+    ("architecture", "is of the architecture llama and .* of mistral; features are followed through models of one"),
     ("unknown", "cannot be read"),
     ("sizes", r"mlp.*shape \(48, 32\) where .* has \(64, 32\)|mlp.*shape \(32, 48\)"),
     ("vocabulary", "has another vocabulary than .*; all must share one tokenizer"),

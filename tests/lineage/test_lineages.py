@@ -86,7 +86,8 @@ def test_edges_pairs_layers_and_roots_of_a_diamond(tmp_path):
 
 
 def test_order_in_the_file_is_free_and_two_roots_stand_side_by_side(tmp_path):
-    p = lineage(tmp_path, '[models.z]\ntrain = { text = ["y"] }\n', START.replace("[models.a]", CHILDREN + "[models.a]"))
+    start = START.replace("[models.a]", CHILDREN + "[models.a]")
+    p = lineage(tmp_path, '[models.z]\ntrain = { text = ["y"] }\n', start)
     assert p.names == ("b", "c", "a", "z") and p.roots == ("a", "z") and p.layers == (("a", "z"), ("b", "c"))
 
 

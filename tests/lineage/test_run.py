@@ -35,7 +35,8 @@ def test_claims_are_checked_of_shipped_lineages_as_they_came(tmp_path):
         return Run(lineage, tmp_path, tmp_path).claims
 
     assert claims(read("laptop")) and claims(read("paper")) and not claims(read("smoke"))
-    assert not claims(read("laptop", **{"sae.k": 4})) and not claims(read("laptop", **{"sae.hook": "blocks.0.hook_mlp_out"}))
+    for key, value in {"sae.k": 4, "sae.hook": "blocks.0.hook_mlp_out"}.items():
+        assert not claims(read("laptop", **{key: value}))
 
 
 @pytest.fixture
@@ -75,9 +76,11 @@ def test_a_setting_moves_the_keys_of_what_depends_on_it_alone(keys, lineage):
     assert moved(comparison=dict(tokens=320)) == features
     assert moved(comparison=dict(tau=0.7), merge=dict(points=5), controls=dict(tokens=400)) == set()
     assert moved(corpora=dict(seed=1)) == set(keys(lineage))
-    lua = dataclasses.replace(lineage.models["lua"], finetune=dataclasses.replace(lineage.models["lua"].finetune, lr=1.0))
-    other = keys(dataclasses.replace(lineage, models=lineage.models | {"lua": lua}))
-    assert {name for name, key in keys(lineage).items() if other[name] != key} == {"model-lua", "saes-lua", "features-lua"}
+    lua = lineage.models["lua"]
+    faster = dataclasses.replace(lua, finetune=dataclasses.replace(lua.finetune, lr=1.0))
+    other = keys(dataclasses.replace(lineage, models=lineage.models | {"lua": faster}))
+    changed = {name for name, key in keys(lineage).items() if other[name] != key}
+    assert changed == {"model-lua", "saes-lua", "features-lua"}
 
 
 def test_labels_and_colors_of_models_move_no_key(keys, lineage):

@@ -1,4 +1,4 @@
-"""Each way of making a model, built tiny and compared with a computation of its own. `given` is in test_given_models."""
+"""Each way of making a model, built tiny and compared with a computation of its own; `given`: test_given_models."""
 
 import dataclasses
 

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from unifeat import lm, sae
-from unifeat.lineage import settings
+from unifeat.lineage import read
 from unifeat.lm import training
 from unifeat.sae import training as sae_training
 
-PAPER = settings.load("paper")
+PAPER = read("paper")
 
 
 def test_language_model_and_sae_train_at_full_size(tmp_path):
@@ -18,8 +18,8 @@ def test_language_model_and_sae_train_at_full_size(tmp_path):
     model = lm.build(PAPER.model, vocab, context)
     assert round(sum(value.numel() for value in model.parameters()) / 1e6, 1) == 35.1  # the paper's
     text = np.tile(np.arange(1, context + 1), (8, 1))
-    config = dataclasses.replace(PAPER.base, domains=("english",), weights=(1.0,), batch=2, tokens=4 * 2 * context,
-                                 evaluations=2)
+    config = dataclasses.replace(PAPER.models["base"].train, text=("english",), weights=(1.0,), batch=2,
+                                 tokens=4 * 2 * context, evaluations=2)
     log = training.train(model, {"english": text}, config, {"english": text[:2]}, folder=tmp_path)
     before, after = (row["loss"] for row in log if row["split"] == "validation")
     assert before > 10 and after < before - 1  # ln 32,000 is 10.4

@@ -16,7 +16,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 CHOSEN = ["jupyterlab", "papermill", "torch", "transformer-lens",
@@ -74,13 +74,13 @@ def test_this_environment_is_the_locked_one():
 def make(*arguments, **variables) -> subprocess.CompletedProcess:
     """Make as in a shell in which no environment is active."""
     hidden = {"VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS",
-              "PYTHON", "PROFILE", "CORPORA", "FROM"}
+              "PYTHON", "PROFILE", "LINEAGE", "CORPORA", "FROM", "MODELS", "HOOK"}
     variables |= {key: value for key, value in os.environ.items() if key not in hidden}
     return subprocess.run(["make", *arguments], cwd=ROOT, env=variables, capture_output=True, text=True)
 
 
 def test_make_alone_lists_every_target_with_what_it_does():
-    targets = set(re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[1].split()) - {"install"}
+    targets = set(re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[1].split()) - {"install", "one"}
     listed = {line.split()[0] for line in make().stdout.splitlines() if re.match(r"  [a-z]+  +[A-Z]", line)}
     assert listed == targets
     assert make("help").stdout == make().stdout
@@ -112,18 +112,27 @@ def test_make_takes_the_pythons_that_the_package_and_its_continuous_tests_name()
     assert taken == workflow["jobs"]["test"]["strategy"]["matrix"]["python"]
 
 
-def test_a_python_that_is_too_old_is_one_sentence(old_python):
-    line = first_line(make("install", f"PYTHON={old_python}"))
-    assert line == f"{old_python} is not Python 3.11 to 3.14 or does not start; name another: make PYTHON=..."
-
-
-def test_no_python_at_all_is_one_sentence():
+def test_pythons_that_cannot_be_used_are_one_sentence(old_python):
+    """Too old, none at all, or that of an active environment."""
+    assert first_line(make("install", f"PYTHON={old_python}")) == (
+        f"{old_python} is not Python 3.11 to 3.14 or does not start; name another: make PYTHON=...")
     assert first_line(make("install", "PYTHON=")).startswith("No Python 3.11 to 3.14 is on the PATH;")
-
-
-def test_an_active_environment_that_is_too_old_is_one_sentence(old_python):
     line = first_line(make("install", VIRTUAL_ENV=str(old_python.parent.parent)))
     assert line.startswith("The active environment ") and "has no Python 3.11 to 3.14;" in line
+
+
+@pytest.mark.parametrize("target", ["figures", "estimate", "controls", "explorer"])
+def test_two_names_for_the_lineage_are_one_sentence_before_anything_is_made(target):
+    line = first_line(make(target, "PROFILE=smoke", "LINEAGE=mine.toml", "PYTHON="))
+    assert line == "PROFILE=smoke and LINEAGE=mine.toml both name the lineage; give one of them."
+
+
+def test_the_lineage_that_is_named_is_that_of_the_command():
+    def passed(*arguments):
+        return re.search(r'unifeat figures --lineage "([^"]*)"', make("-n", "figures", *arguments).stdout)[1]
+
+    assert (passed(), passed("PROFILE=smoke"), passed("LINEAGE=a.toml")) == ("laptop", "smoke", "a.toml")
+    assert passed("PROFILE=smoke", "LINEAGE=smoke") == "smoke"
 
 
 def test_the_active_environment_is_used_but_neither_condas_base_nor_a_deleted_one(old_python):

@@ -33,8 +33,9 @@ def test_what_slerp_gains_on_a_straight_line(run):
 
 
 def test_a_merge_keeps_a_share_of_each_parents_accuracy_on_its_own_domains(run):
-    models = pd.DataFrame([("lua", "lua", 0.4), ("stories", "stories", 0.5), ("merged", "lua", 0.2), ("merged", "stories", 0.4),
-                           ("lua", "stories", 0.9)], columns=["model", "domain", "accuracy"]).assign(split="validation")
+    rows = [("lua", "lua", 0.4), ("stories", "stories", 0.5), ("merged", "lua", 0.2), ("merged", "stories", 0.4),
+            ("lua", "stories", 0.9)]
+    models = pd.DataFrame(rows, columns=["model", "domain", "accuracy"]).assign(split="validation")
     kept = merge_sweep.kept(run, models)
     assert kept[["parent", "t", "kept"]].values.tolist() == [["lua", 0.4, 0.5], ["stories", 0.4, 0.8]]
     run.merges = ()

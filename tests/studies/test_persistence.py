@@ -40,8 +40,8 @@ def test_comparisons_are_computed_once_and_seeds_pair_as_the_arms_say(planted):
 def test_shares_with_intervals_of_tables_by_hand():
     """Two pairs of SAEs that share 3/4 and 1/4 at tau 0.8; resamples of the first alone give the interval."""
     at, key = persistence.number(0.8), "one_to_one.child"
-    size = at + 1
-    tables = [{f"observed.{key}": np.full(size, share), f"resampled.{key}": np.tile(np.array([[-0.25], [0.25]]) + share, size),
+    size, drawn = at + 1, np.array([[-0.25], [0.25]])
+    tables = [{f"observed.{key}": np.full(size, share), f"resampled.{key}": np.tile(drawn + share, size),
                f"null.{key}": np.full(size, 0.1)} for share in (0.75, 0.25)]
     found = persistence.share(tables, "one_to_one", 0.8)
     assert found["observed"] == 0.5 and 0.25 <= found["ci_low"] < 0.5 < found["ci_high"] <= 0.75

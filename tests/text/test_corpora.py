@@ -74,8 +74,10 @@ def test_two_sources_of_a_domain_are_counted_apart_and_share_no_document(tmp_pat
                                                           for name, texts in (("a", one), ("b", other))])
     corpora.build(CONFIG, {"x": Text()}, tmp_path / "out", tmp_path)
     found = corpora.load(tmp_path / "out")
-    counts = found.stats().groupby("package")[["documents", "duplicates"]].sum()
-    assert counts["documents"].sum() == 40 and counts["duplicates"].tolist() == [0, 10]
+    counts = found.stats().groupby("package")[["documents", "duplicates", "tokens"]].sum()
+    assert counts["documents"].to_dict() == dict(a=20, b=20) and counts["duplicates"].to_dict() == dict(a=0, b=10)
+    for package, texts in (("a", one), ("b", other[10:])):
+        assert counts["tokens"][package] == sum(bpe.pack(found.tokenizer.backend_tokenizer, texts)[1])
     assert found.stats().groupby("split")["tokens"].sum().to_dict() == {
         split: len(found.tokens("x", split)) for split in corpora.SPLITS}
 

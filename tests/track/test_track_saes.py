@@ -16,12 +16,12 @@ HOOK = "blocks.0.mlp.hook_post"
 WRITERS = dict(unifeat=sae.save, saelens=formats.save_saelens, dictionary_learning=formats.save_dictionary_learning)
 
 
-def make(seed: int = 0, width: int = 96, d: int = 64, hook: str = HOOK, lm_hash: str = "", kind: str = "topk") -> sae.Sae:
+def make(seed=0, width=96, d=64, hook=HOOK, lm_hash="", kind="topk") -> sae.Sae:
     """A dictionary of random directions, which fires all the same."""
     generator = torch.Generator().manual_seed(seed)
     w = torch.nn.functional.normalize(torch.randn(width, d, generator=generator))
-    return sae.Sae(kind, 6, w, torch.zeros(width), w.clone(), torch.zeros(d), 3.0, 0.5 if kind == "batchtopk" else 0.0,
-                   lm_hash, seed, 0.0, hook)
+    threshold = 0.5 if kind == "batchtopk" else 0.0
+    return sae.Sae(kind, 6, w, torch.zeros(width), w.clone(), torch.zeros(d), 3.0, threshold, lm_hash, seed, 0.0, hook)
 
 
 def shuffled(one: sae.Sae) -> sae.Sae:
@@ -40,7 +40,8 @@ def track(models, text, store, tmp_path, capsys):
             WRITERS[layout](one, places[-1])
         to = tmp_path / "to"
         about = ["--model", str(models[model])] if model else []
-        status = cli.main(["track", *map(str, places), "--text", str(text), "--quick", "--to", str(to), *about, *options])
+        status = cli.main(["track", *map(str, places), "--text", str(text), "--quick", "--to", str(to), *about,
+                           *options])
         path = to / "card.json"
         return status, json.loads(path.read_text()) if path.is_file() else None, capsys.readouterr()
     return run
@@ -121,7 +122,8 @@ def test_a_pickle_that_is_more_than_tensors_is_not_opened(tmp_path):
             return (open, (str(tmp_path / "mark"), "w"))
 
     formats.save_dictionary_learning(make(), tmp_path / "sae")
-    torch.save(torch.load(tmp_path / "sae" / "ae.pt", weights_only=True) | dict(extra=Planted()), tmp_path / "sae" / "ae.pt")
+    state = torch.load(tmp_path / "sae" / "ae.pt", weights_only=True)
+    torch.save(state | dict(extra=Planted()), tmp_path / "sae" / "ae.pt")
     with pytest.raises(sae.SaeError, match="holds more than tensors"):
         folders.read(tmp_path / "sae")
     (tmp_path / "sae" / "ae.pt").write_bytes(pickle.dumps(Planted()))
@@ -143,8 +145,9 @@ def test_a_dictionary_that_cannot_be_read_is_refused(tmp_path, change, words):
 
 
 @pytest.mark.parametrize(("name", "io", "hook"), [
-    ("model.layers.3.mlp.down_proj", "in", "blocks.3.mlp.hook_post"), ("transformer.h.11", "out", "blocks.11.hook_resid_post"),
-    ("gpt_neox.layers.2.mlp", "out", "blocks.2.hook_mlp_out"), ("resid_post_layer_4", "out", "blocks.4.hook_resid_post"),
+    ("model.layers.3.mlp.down_proj", "in", "blocks.3.mlp.hook_post"),
+    ("gpt_neox.layers.2.mlp", "out", "blocks.2.hook_mlp_out"),
+    ("transformer.h.11", "out", "blocks.11.hook_resid_post"), ("resid_post_layer_4", "out", "blocks.4.hook_resid_post"),
     ("attn.out_proj", "out", ""), ("model.layers.3.mlp", "in", "")])
 def test_dictionary_learnings_places_have_names_here(tmp_path, name, io, hook):
     formats.save_dictionary_learning(make(), tmp_path)

@@ -8,7 +8,8 @@ from unifeat.lineage.complaints import shown
 from unifeat.lineage.lineage import Lineage
 from unifeat.lineage.settings import KINDS, SOURCES, WAYS, LineageError, Member
 
-TAKEN = ("ngram", "neurons", "random", "untrained", "both", "several", "new", "neither", "twin")  # words of the tables
+# Words of the tables, as is r_ before a model's name, and "balanced" among domains.
+TAKEN = ("ngram", "neurons", "random", "untrained", "both", "several", "new", "neither", "twin", "fires")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 SEED = "0 or more"
 COLOR = re.compile(r"(#[0-9A-Fa-f]{6})?")
@@ -36,8 +37,9 @@ def check(p: Lineage) -> None:
 
 def named(kind: str, name: str, where: str) -> None:
     """Refuse a name that is a word of the tables or could not name a file."""
-    if not NAME.fullmatch(name) or ".." in name or name in TAKEN or len(name) > 40:
-        why = "is taken by the tables" if name in TAKEN else "cannot name files and columns"
+    taken = name in TAKEN or name.startswith("r_") or (kind, name) == ("domain", "balanced")
+    if taken or not NAME.fullmatch(name) or ".." in name or len(name) > 40:
+        why = "is taken by the tables" if taken else "cannot name files and columns"
         raise LineageError(f"The {kind} name {shown(name)} of {where} {why}; use up to 40 letters, digits, '_', '-' "
                            "and '.', and give the name to be shown as its label.")
 

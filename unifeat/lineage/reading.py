@@ -26,11 +26,12 @@ from unifeat.support.errors import reason
 
 FOLDER = Path(__file__).parent / "profiles"
 FRAGMENT = "horn_elliott"  # the paper's models and domains, which the profiles extend
+PARTS = (FRAGMENT, "track", "track_quick")  # no lineages on their own: `unifeat track` puts its models into the latter
 
 
 def shipped() -> list[str]:
     """Names of the lineages that come with the package."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem != FRAGMENT)
+    return sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem not in PARTS)
 
 
 def choose(name: str, corpora: str = "", hook: str = "", models: str = "") -> Lineage:

@@ -56,6 +56,13 @@ def strip_notebook(executed: Path, source: Path, root: Path, answer: str = "") -
     source.write_text(nbformat.writes(notebook, indent=1) + "\n", encoding="utf-8")
 
 
+def answer_notebook(source: Path, answer: str) -> None:
+    """Write `answer` into the first cell of a notebook and leave everything else as it is."""
+    notebook = nbformat.read(source, as_version=4)
+    notebook.cells[0].source = with_answer(notebook.cells[0].source, answer)
+    source.write_text(nbformat.writes(notebook, indent=1) + "\n", encoding="utf-8")
+
+
 def with_answer(cell: str, text: str) -> str:
     """A first cell with its answer replaced.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unifeat.lineage import Lineage, choose
 from unifeat.pipeline import notebook_cache, notebooks, promises
-from unifeat.pipeline.clean_notebooks import strip_notebook
+from unifeat.pipeline.clean_notebooks import answer_notebook, strip_notebook
 from unifeat.support import maintenance, paths
 
 KERNEL = {  # read by the C libraries when a kernel starts; measured on two cores of Linux
@@ -79,6 +79,7 @@ def _execute(found: list[Path], which, lineage: Lineage, promised, tables, again
         os.environ.setdefault(name, value)
     folder, began = paths.figures(*which), time.perf_counter()
     parameters = dict(LINEAGE=which[0], CORPORA=which[1])
+    more["order"] = [lineage.names, lineage.domains]  # of which figures depend too, and which no digest of tables sees
     name = f"{'controls' if promised is promises.CONTROLS else 'figures'}-{paths.run_name(*which)}"
     with maintenance.asking(paths.store(), name) as left_out:
         outcomes = notebooks.run_notebooks(found, executed(*which), parameters, _print,
@@ -109,8 +110,7 @@ def _compare_with_committed(folder: Path) -> None:
 
 def strip(options: argparse.Namespace) -> int:
     """Copy the executed notebooks of a lineage over those in notebooks/, without traces of the run; the pages of
-    results
-    and the headline numbers too."""
+    results and the headline numbers too."""
     from unifeat.pipeline import answers, headline, readme  # with torch, which the other commands need not wait for
     from unifeat.support import store
     from unifeat.support.tables import csv
@@ -118,10 +118,11 @@ def strip(options: argparse.Namespace) -> int:
     lineage, figures_ = choose(options.lineage), paths.ROOT / "figures"
     readme.refresh(paths.ROOT)
     for path in notebooks.find_notebooks(paths.ROOT / "notebooks"):
-        done = executed(options.lineage, "") / path.name
+        done, answer = executed(options.lineage, "") / path.name, answers.answer(path.stem, figures_, lineage)
         if path.stem in promises.LONG and not done.is_file():
-            continue  # `controls` has not run here; the committed copy stays
-        strip_notebook(done, path, paths.ROOT, answers.answer(path.stem, figures_, lineage))
+            answer_notebook(path, answer)  # `controls` has not run here; the rest of the committed copy stays
+            continue
+        strip_notebook(done, path, paths.ROOT, answer)
         print(f"notebooks/{path.name}")
     guide = paths.ROOT / "notebooks" / f"{promises.GUIDE}.ipynb"
     where = paths.ROOT / "build" / "notebooks" / "guide"

@@ -104,11 +104,11 @@ def provenance(run: Run) -> dict:
     rows = [{key: row[key] for key in ("domain", "split", "source", "package", "version", "sha256", "licence",
                                        "documents", "bytes", "tokens")} for row in run.corpus.rows]
     models = {name: dict(folder=folder.name, sha256=given.fingerprint(folder)) for name, folder in run.given.items()}
-    trained = {name: one.training.seed for name, one in p.models.items() if one.training}
+    trained = {f"model {name}": one.training.seed for name, one in p.models.items() if one.training}
     return dict(lineage=json.loads(json.dumps(dataclasses.asdict(p))), corpora=rows,
                 **({"models": models} if models else {}),
-                seeds=dict(corpora=p.corpora.seed, model=p.model.seed, **trained, saes=list(p.sae.seeds),
-                           comparison=p.comparison.seed),
+                seeds=trained | dict(corpora=p.corpora.seed, model=p.model.seed, saes=list(p.sae.seeds),
+                                     comparison=p.comparison.seed),
                 packages={name: importlib.metadata.version(name) for name in PACKAGES}, commit=notebook_cache.commit(),
                 device=", ".join([lm.device().type, platform.machine(), torch.backends.cpu.get_cpu_capability(),
                                   *["AMX"] * lm.tiles(), str(lm.compute_dtype()).removeprefix("torch.")]))

@@ -14,9 +14,9 @@ from pathlib import Path
 from unifeat.support import import_lock
 
 ROOMS = tuple(f"unifeat.{room}." for room in ("lm", "sae", "merging", "matching", "decoding", "text", "lineage",
-                                              "studies",
-                                             "autointerp"))
-PLAIN = tuple(f"unifeat.lineage.{name}" for name in ("settings", "lineage", "reading", "checks"))  # keys have the values
+                                              "studies", "autointerp"))
+PLAIN = tuple(f"unifeat.lineage.{name}" for name in  # what they say is in the keys as values
+              ("settings", "lineage", "reading", "checks", "complaints"))
 
 
 def version(*builders) -> str:

@@ -16,11 +16,18 @@ from unifeat.lineage.lineage import Lineage
 from unifeat.lineage.run import Run
 from unifeat.lineage.settings import Member, Text
 from unifeat.support import paths, store
+from unifeat.text.files import CorpusError
 from unifeat.track.inputs import HUB, TrackError, slug
 from unifeat.track.text import Texts
 
 LEAST = 200  # held-out tokens per firing that a feature needs to be live
 DOCUMENTS = 5  # held out, at least: their resamples make the intervals
+EPOCHS = 4  # times that a short text is read
+MEMORY = 2**28  # bytes of activations held for one SAE trainer
+# What bounds the activations of large models; seconds of one core per activation, measured on an EPYC with AVX512-BF16.
+SECONDS = 1200  # of all SAEs together
+FORWARD = 3e-11  # per weight that a token passes
+STEP, PRODUCT = 7e-5, 6e-11  # per SAE, and per number of its encoder
 
 
 class _Done(Exception):
@@ -92,8 +99,13 @@ def start(models: dict[str, tuple[str, str]], text: Texts, quick: bool, hook: st
     check(p)
     found = {names[role]: folder for role, folder in folders.items()}
     run = TrackRun(given.fit(p, found), paths.store(), Path(), given=found)
-    with contextlib.redirect_stdout(sys.stderr):  # its lines on documents and bytes
-        run.corpus_stage  # noqa: B018
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # its lines on documents and bytes
+            run.corpus_stage  # noqa: B018
+    except CorpusError as error:  # the files were read before this: what is wrong is how much is left of them
+        needed = 4 * LEAST * p.comparison.min_fires / p.corpora.validation_share
+        raise TrackError(f"--text {text.where} is too short: a domain of it has no two documents of at least 200 bytes "
+                         f"that differ; give at least {needed / 1e3:,.0f} kB of text.") from error
     return fitted(run, text)
 
 
@@ -156,23 +168,15 @@ def sizes(run: TrackRun, text: Texts):
     """The SAEs' settings, within the profile's limits: width by the activations', tokens by the text and the model."""
     p, facts = run.lineage, run.lineage.model
     sae, d = p.sae, activation_width(p)
-    width = min(sae.width, 4 * d)
+    width = min(sae.width, 2 * d)
     have = sum(run.corpus.blocks(name, "train").size for name in p.domains)
-    layers = int(sae.hook.split(".")[1]) + 1
-    forward = 2 * layers * facts.d_model * (4 * facts.d_model + 3 * facts.d_mlp)
-    cost = 3 * forward + 5 * PASSES * 2 * d * width
-    tokens = int(max(min(sae.tokens, BUDGET / cost), sae.tokens / 4))
-    tokens = max(sae.batch, min(tokens, EPOCHS * have))
+    weights = (int(sae.hook.split(".")[1]) + 1) * facts.d_model * (4 * facts.d_model + 3 * facts.d_mlp)
+    cost = 3 * weights * FORWARD + 5 * (STEP + d * width * PRODUCT)  # of both models and an untrained one
+    tokens = max(sae.batch, min(sae.tokens, max(int(SECONDS / cost), sae.tokens // 5), EPOCHS * have))
     buffer = max(4 * sae.batch, min(sae.buffer, MEMORY // (4 * d)))
     k = max(1, min(sae.k, width // 8))
     return replace(sae, width=width, k=k, k_first=max(k, min(sae.k_first, width)), tokens=tokens, buffer=buffer,
                    dead_after=min(sae.dead_after, tokens // 4))
-
-
-EPOCHS = 4  # times that a short text is read
-MEMORY = 2**28  # bytes of activations held for one SAE trainer
-PASSES = 2  # products of activations and dictionary per step
-BUDGET = 1e14  # sums of all training: what decides for models of 100 M parameters
 
 
 def activation_width(p: Lineage) -> int:

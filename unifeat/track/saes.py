@@ -13,7 +13,7 @@ from unifeat.matching.comparison import Comparison
 from unifeat.sae import Sae, features, folders
 from unifeat.studies import baselines
 from unifeat.support import parallel, store
-from unifeat.track import sae_inputs
+from unifeat.track import estimate, sae_inputs
 from unifeat.track.found import Found
 from unifeat.track.html import percent
 from unifeat.track.inputs import Thing
@@ -97,6 +97,8 @@ def track(a: Thing, b: Thing, text: Texts, models: tuple[str, str], twins: tuple
     context = sae_inputs.common_context(models)
     left, right = (_side(role, *read[role], model, text, quick, context)
                    for role, model in zip("AB", models, strict=True))
+    saes = [one for side in (left, right) for one in side.saes.values()]
+    print(estimate.of_saes((left.run, right.run), saes, len(saes)), flush=True)
     n = len(left.run.comparison_text["block"])
     calls = [(side, name) for side in (left, right) for name in side.saes] + [(right, "rotated")]
     parallel.side_by_side(lambda call, bar: (call[0].stage(call[1]), bar.update(n)), calls, n * len(calls),
