@@ -23,7 +23,8 @@ class Terminated(KeyboardInterrupt):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 done, 1 a notebook failed or the store is damaged, 2 bad input, 130 Ctrl-C, 143 terminated."""
+    """Exit status: 0 done, 1 a notebook failed or the store is damaged, 2 bad input, 3 a track's share is below
+    --fail-under, 130 Ctrl-C, 143 terminated."""
     options = _parser().parse_args(arguments)
     try:
         with _terminable():

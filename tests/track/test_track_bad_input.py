@@ -162,7 +162,14 @@ def test_a_folder_that_holds_something_is_not_written_to(refused, models, text, 
 
 def test_a_file_is_no_folder_to_write_to(refused, models, text, tmp_path):
     (tmp_path / "mine").write_text("x")
-    assert "is a file" in refused(models["base"], models["copy"], "--text", text, "--to", tmp_path / "mine")
+    for place in (tmp_path / "mine", tmp_path / "mine" / "below" / "it"):
+        assert "goes through a file" in refused(models["base"], models["copy"], "--text", text, "--to", place)
+
+
+def test_a_folder_that_is_not_ours(refused, models, text, tmp_path, monkeypatch):
+    monkeypatch.setattr(command.os, "access", lambda *_: False)
+    said = refused(models["base"], models["copy"], "--text", text, "--to", tmp_path / "to")
+    assert "cannot be written to" in said
 
 
 @pytest.mark.parametrize("share", ["1.5", "-1", "nan", "many"])

@@ -139,6 +139,9 @@ def _extended(path: Path, seen: tuple[Path, ...]) -> dict:
             key = "given" if section == "models" else "path"
             if isinstance(one, dict) and isinstance(one.get(key), str) and one[key]:
                 one[key] = str(_path(one[key], path.parent, keep=section == "models"))
+    corpora = table.get("corpora")
+    if isinstance(corpora, dict) and isinstance(corpora.get("folder"), str) and corpora["folder"]:
+        corpora["folder"] = str(_path(corpora["folder"], path.parent))
     parent = table.pop("extends", None)
     if parent is None:
         return table

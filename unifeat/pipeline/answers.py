@@ -57,7 +57,7 @@ def _merging(table: Callable, lineage: Lineage) -> str:
             kept = [sum(accuracy[name, d] for d in lineage.mix(parent)[0]) / sum(accuracy[parent, d] for d in
                                                                                 lineage.mix(parent)[0])
                     for parent in one.origins]
-            words = " and ".join(f"{share:.0%} of {lineage.theme.short(parent)}'s accuracy"
+            words = " and ".join(f"{share:.0%} of the accuracy of {lineage.theme.short(parent)}"
                                  for share, parent in zip(kept, one.origins, strict=True))
             parts.append(f"{lineage.theme.short(name)} keeps {words}, each on that parent's own text")
     return f"{'; '.join(parts)}." if parts else ""

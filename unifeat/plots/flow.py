@@ -1,24 +1,18 @@
 """Figure 2: the flow of features along every edge, with its ceiling, null and thresholds."""
 
-from textwrap import fill
-
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from unifeat.plots import alluvial
-from unifeat.plots.layout import layers
-from unifeat.plots.names import arrow
-from unifeat.plots.style import LeftOut, crowded, finite, hint, ink, percent, picture, styled
+from unifeat.plots.flow_table import Table
+from unifeat.plots.labels import edge_name
+from unifeat.plots.ribbons import Alluvial
+from unifeat.plots.style import WIDTH, LeftOut, crowded, hint, ink, picture, styled
 
 RULES = {"best": "many-to-one", "mutual": "mutual best", "one_to_one": "one-to-one"}
-LEGEND = (
-    "Flow: percentages of the child's live features, or of the parent's where features disappear; under them the seed "
-    "ceiling, that is the same share between two SAEs of one model (white dashes), and the null, in per cent. "
-    "Excess = (observed − null) / (ceiling − null)."
-)
-WIDE = 4  # layers that leave room for the curves beside them
-LINE = 0.18  # inches, a line of the table
+NARROW, BESIDE, BELOW = 2, 8, 4  # steps and panels with which they fit beside the flow; panels abreast below it
+LINES = {"observed, 95 % CI": ("#222222", "-", 1.1), "seed ceiling": ("#666666", (0, (4, 1.6)), 0.9),
+         "null": ("#666666", ":", 1.1)}
 
 
 @styled
@@ -26,32 +20,28 @@ def flow(flow: pd.DataFrame, persistence: pd.DataFrame, theme, beyond: pd.DataFr
          arm: str = "controlled", rule: str = "one_to_one", tau: float = 0.8, note: str = ""):
     """Figure 2: which features persist, emerge and disappear, beside seed ceiling, null and every threshold.
 
-    flow: flow.csv: source, target, kind, features, share; see `studies.feature_flow`. persistence: persistence.csv,
-    narrowed to `arm` and `rule`. beyond: weights.csv, for the child's features that are not one neuron.
+    flow: flow.csv: source, target, kind, features, share. Edges have the kinds persist and emerge (share of the
+    target's live features) and disappear (share of the source's). Rows with a source "both" (of more than two parents
+    "several"), "<parent> only" or "new" split a model's live features by origin; rows with a target "both" ("several"),
+    "<child> only" or "neither" split them by fate. persistence: persistence.csv: parent, child, side, rule, tau,
+    observed, ci_low, ci_high, ceiling, null, excess at many tau. Both are narrowed to `arm` and `rule`.
+    beyond: weights.csv, for the child's features that are not one neuron. A lineage without an edge is left out.
     """
+    if out := crowded(theme.models, "Figure 2", "data/flow.csv"):
+        return out
     if not theme.edges:
-        return LeftOut("Figure 2 draws the features along the edges of a lineage, and this lineage has no edge.")
-    if found := crowded(theme.models, "Figure 2", "data/flow.csv and data/persistence.csv"):
-        return found
+        return LeftOut("Figure 2 needs at least one edge, that is a model made of another, and this lineage has none.")
     rows = _select(persistence, arm=arm, rule=rule)
     chosen = rows[np.isclose(rows["tau"].astype(float), tau)]
-    columns, edges = layers(theme), theme.edges
-    beside, panels = len(columns) <= WIDE, 2 if len(columns) <= WIDE else 4
-    lines = -(-len(edges) // panels)
-    tall = max(3.93, 1.0 * lines + 0.8 if beside else 0.0, 1.3 * max(map(len, columns)) + 0.6)
-    table = LINE * (len(edges) + 4.2)
-    parts = [tall, table] if beside else [tall, 1.15 * lines + 0.5, table]
-    fig = picture(sum(parts), note)
-    found = fig.subfigures(len(parts), 1, height_ratios=parts)
-    left, right = found[0].subfigures(1, 2, width_ratios=(1.9, 1)) if beside else found[:2]
-    ax = left.subplots()
-    ax.set_title(f"Live features: r ≥ {tau:g}, {RULES.get(rule, rule)}, {arm} SAE initialization", fontsize=7)
-    tally, ceilings = _tally(flow), _ceilings(_select(chosen, side="child"), edges)
-    alluvial.draw(ax, tally, theme, ceilings)
-    alluvial.ceiling_marks(ax, tally, theme, ceilings)
-    _curves(right, _select(rows, side="child"), theme, tau, panels)
-    _edge_table(found[-1].subplots(), chosen, _matched(beyond), theme, tau)
-    return fig
+    bounds = {(row.parent, row.child): (row.ceiling, row.null) for row in _select(chosen, side="child").itertuples()}
+    alluvial = Alluvial(_select(flow, arm=arm, rule=rule), bounds, theme)
+    title = f"Live features: r ≥ {tau:g}, {RULES.get(rule, rule)}, {arm} SAE initialization"
+    table = Table(chosen, _matched(beyond), theme, tau, alluvial)
+    page = _Page(alluvial, theme, table.height, note)
+    page.flow(alluvial, title)
+    page.curves(_select(rows, side="child"), theme, tau)
+    table.draw(page.axes(0.05, page.middle + 0.05, WIDTH - 0.1, table.height))
+    return page.fig
 
 
 def _select(frame: pd.DataFrame, **wanted) -> pd.DataFrame:
@@ -59,51 +49,6 @@ def _select(frame: pd.DataFrame, **wanted) -> pd.DataFrame:
         if column in frame:
             frame = frame[frame[column] == value]
     return frame
-
-
-def _tally(flow: pd.DataFrame) -> dict:
-    """(source, target, kind) -> (features, share); kind is "part" in the rows that split a model's features."""
-    def special(name):
-        return name in ("both", "several", "new", "neither") or str(name).endswith(" only")
-
-    return {(row.source, row.target, "part" if special(row.source) or special(row.target) else row.kind):
-            (float(row.features) if finite(row.features) else 0.0, row.share) for row in flow.itertuples()}
-
-
-def _ceilings(rows: pd.DataFrame, edges) -> dict:
-    """{edge: (ceiling, null)} of the child's side."""
-    return {(row.parent, row.child): (row.ceiling, row.null) for row in rows.itertuples()
-            if (row.parent, row.child) in edges and finite(row.ceiling)}
-
-
-def _curves(panel, curve: pd.DataFrame, theme, tau: float, columns: int):
-    """Share of the child's features with a parent, against the threshold, one small panel per edge."""
-    columns = min(columns, len(theme.edges))
-    axes = panel.subplots(-(-len(theme.edges) // columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for ax in axes[len(theme.edges):]:
-        ax.axis("off")
-    for ax, (parent, child) in zip(axes, theme.edges, strict=False):
-        rows = curve[(curve["parent"] == parent) & (curve["child"] == child)].sort_values("tau")
-        color, x = theme.color(child), rows["tau"].to_numpy(float)
-        lines = {name: 100 * rows[name].to_numpy(float)
-                 for name in ("observed", "ci_low", "ci_high", "ceiling", "null")}
-        ax.plot(x, lines["ceiling"], color="#666666", ls=(0, (4, 1.6)), lw=0.9)
-        ax.plot(x, lines["null"], color="#666666", ls=":", lw=1.1)
-        ax.fill_between(x, lines["ci_low"], lines["ci_high"], color=color, alpha=0.25, lw=0)
-        ax.plot(x, lines["observed"], color=color)
-        ax.axvline(tau, color="#222222", lw=0.6, ls=(0, (1, 1.5)), zorder=0)
-        ax.set_title(arrow(theme, parent, child, 26), fontsize=7 if len(theme.edge(parent, child)) < 20 else 5.5,
-                     color=ink(color), parse_math=False)
-        ax.set(xlim=(0, 1), ylim=(0, 103), xticks=(0, 0.5, tau, 1), yticks=(0, 50, 100))
-        ax.set_xticklabels(("0", ".5", f"{tau:g}".lstrip("0"), "1"))
-        if not np.isfinite(lines["observed"]).any():
-            hint(ax, "no live\nfeatures")
-    panel.supxlabel("threshold on r", fontsize=7)
-    panel.supylabel("child's features with a parent (%)", fontsize=7)
-    handles = [Line2D([], [], color=color, ls=style, lw=width) for color, style, width in
-               (("#222222", "-", 1.1), ("#666666", (0, (4, 1.6)), 0.9), ("#666666", ":", 1.1))]
-    panel.legend(handles, ["observed, 95 % CI", "seed ceiling", "null"], loc="outside upper center", ncols=3,
-                 fontsize=6, handlelength=1.5, columnspacing=0.8, handletextpad=0.4)
 
 
 def _matched(weights: pd.DataFrame | None) -> pd.DataFrame | None:
@@ -115,41 +60,86 @@ def _matched(weights: pd.DataFrame | None) -> pd.DataFrame | None:
     return rows.assign(parent=[parent for parent, _ in ends], child=[child for _, child in ends])
 
 
-def _edge_table(ax, rows: pd.DataFrame, beyond: pd.DataFrame | None, theme, tau: float):
-    """Per edge and side: observed share with its interval, ceiling, null and excess; `beyond` a third time."""
-    ax.axis("off")
-    ax.set(xlim=(0, 1), ylim=(len(theme.edges) + 4.0, -0.2))
-    blocks, legend = [("of the child's features: have a parent", _select(rows, side="child")),
-                      ("of the parent's features: survive", _select(rows, side="parent"))], LEGEND
-    if beyond is not None:
-        blocks.insert(1, ("of the child's that are not one neuron", beyond))
-        shares = ", ".join(percent(share, 0) for share in beyond["share"])
-        legend += (f" Not one neuron: the decoder lies at a cosine below {tau:g} to every axis of what the SAE reads "
-                   f"({shares} of the child's features); intervals draw features, in the other columns documents.")
-    step = 0.86 / len(blocks)
-    for number, (head, found) in enumerate(blocks):
-        left = 0.14 + number * step
-        columns = [left, *(left + share * (step - 0.015) for share in (0.66, 0.81, 1.0))]
-        ax.text(left, 0.3, head, fontsize=6.3, fontweight="bold", va="center")
-        for x, name, align in zip(columns, ("observed [95 % CI]", "ceiling", "null", "excess"),
-                                  ("left", *["right"] * 3), strict=True):
-            ax.text(x, 1.25, name, fontsize=6.1, color="#555555", va="center", ha=align)
-        _edge_rows(ax, found, columns, theme)
-    ax.plot([0, 1], [1.8, 1.8], color="#333333", lw=0.5)
-    ax.text(0, len(theme.edges) + 2.4, fill(legend, 138), fontsize=6, color="#555555", va="top", linespacing=1.35)
+class _Page:
+    """Where things stand, in inches from the page's upper left corner: flow, curves beside or below it, table."""
+
+    def __init__(self, alluvial: Alluvial, theme, table: float, note: str):
+        self.spans = [(row.top, row.bottom) for row in alluvial.rows] if alluvial.unit else [(0.0, 2.0)]
+        edges, tall = len(theme.edges), sum(b - a for a, b in self.spans) + 0.1 * (len(self.spans) - 1)
+        self.beside = alluvial.steps <= NARROW and edges <= BESIDE
+        self.across = (1 if edges < 3 else 2) if self.beside else min(edges, BELOW)
+        down = -(-edges // self.across)
+        left = 4.66 if self.beside else 0.05
+        self.width = left - 0.1 if self.beside else WIDTH - 0.1
+        self.names = [edge_name(theme, *edge, self._wide() - 0.02, 7) for edge in theme.edges]
+        head = 0.28 + 0.13 * any("\n" in name for name in self.names)
+        if self.beside:
+            tall = max(tall, 0.05 + (0.85 + head) * down)
+            panel = min((tall + 0.1) / down - head, 1.6)
+            self.box, self.middle = (left, 0.25, panel, head), max(0.28 + tall, 0.35 + (panel + head) * down) + 0.4
+        else:
+            self.box = (left, 0.28 + tall + 0.2, 0.85, head)
+            self.middle = self.box[1] + 0.08 + (0.85 + head) * down + 0.4
+        self.top = 0.28 + (max(tall - sum(b - a for a, b in self.spans), 0) / 2 if len(self.spans) == 1 else 0)
+        self.high = self.middle + 0.05 + table + 0.16 + 0.12 * (1 + len(note) // 167) * bool(note)
+        self.fig = picture(self.high, note, layout="none")
+
+    def _wide(self) -> float:
+        """Inches of a panel with the space to its right."""
+        return (WIDTH - 0.12 - (4.66 if self.beside else 0.05) - 0.5) / self.across
+
+    def axes(self, x: float, y: float, width: float, height: float):
+        """Axes whose upper left corner is (x, y)."""
+        return self.fig.add_axes((x / WIDTH, 1 - (y + height) / self.high, width / WIDTH, height / self.high))
+
+    def flow(self, alluvial: Alluvial, title: str):
+        """The alluvial, one row of the page below the other."""
+        self.fig.text(0.3 / WIDTH, 1 - 0.1 / self.high, title, fontsize=7, va="center")
+        if not alluvial.unit:
+            ax = self.axes(0.05, self.top, self.width, 2.0)
+            ax.axis("off")
+            hint(ax, "no live features")
+            return
+        y = self.top
+        for row, (upper, lower) in zip(alluvial.rows, self.spans, strict=True):
+            row.draw(self.axes(0.05, y, self.width, lower - upper), self.width)
+            y += lower - upper + 0.1
+
+    def curves(self, curve: pd.DataFrame, theme, tau: float):
+        """Share of the child's features with a parent, against the threshold, one small panel per edge."""
+        left, top, panel, head = self.box
+        wide = self._wide()
+        for number, edge in enumerate(theme.edges):
+            x, y = left + 0.5 + wide * (number % self.across), top + (panel + head) * (number // self.across) + head
+            ax = self.axes(x, y, min(wide - 0.17, 1.75), panel)
+            rows = curve[(curve["parent"] == edge[0]) & (curve["child"] == edge[1])].sort_values("tau")
+            _panel(ax, rows, theme.color(edge[1]), tau)
+            ax.set_title(self.names[number], fontsize=7, color=ink(theme.color(edge[1])), linespacing=1.1)
+            ax.tick_params(labelleft=number % self.across == 0,
+                           labelbottom=number + self.across >= len(theme.edges))
+        down = -(-len(theme.edges) // self.across)
+        low, last = top + (panel + head) * down, left + 0.5 + wide * self.across
+        self.fig.text((left + 0.5 + last - 0.17) / 2 / WIDTH, 1 - (low + 0.3) / self.high, "threshold on r", fontsize=7,
+                      ha="center", va="center")
+        self.fig.text((left + 0.08) / WIDTH, 1 - (top + head + low) / 2 / self.high,
+                      "child's features with a parent (%)" if panel * down > 1.6 else "with a parent (%)", fontsize=7,
+                      rotation=90, ha="center", va="center")
+        handles = [Line2D([], [], color=color, ls=style, lw=width) for color, style, width in LINES.values()]
+        self.fig.legend(handles, list(LINES), loc="center", ncols=3, fontsize=6, handlelength=1.5, columnspacing=0.8,
+                        bbox_to_anchor=((left + 0.5 + last - 0.17) / 2 / WIDTH, 1 - (top - 0.13) / self.high),
+                        handletextpad=0.4)
 
 
-def _edge_rows(ax, rows: pd.DataFrame, columns: list, theme):
-    for y, (parent, child) in enumerate(theme.edges):
-        ax.text(0, 2.35 + y, arrow(theme, parent, child, 16), fontsize=6.5, fontweight="bold",
-                color=ink(theme.color(child)), va="center", parse_math=False)
-        row = rows[(rows["parent"] == parent) & (rows["child"] == child)]
-        values = row.iloc[0] if len(row) else {}
-        interval = [values.get(key) for key in ("ci_low", "ci_high")]
-        text = percent(values.get("observed"))
-        if all(finite(value) for value in interval):
-            text += f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
-        cells = (text, percent(values.get("ceiling")), percent(values.get("null")),
-                 percent(values.get("excess"), 0))
-        for x, cell, align in zip(columns, cells, ("left", *["right"] * 3), strict=True):
-            ax.text(x, 2.35 + y, cell, fontsize=6.5, ha=align, va="center")
+def _panel(ax, rows: pd.DataFrame, color, tau: float):
+    x, names = rows["tau"].to_numpy(float), ("observed", "ci_low", "ci_high", "ceiling", "null")
+    lines = {name: 100 * rows[name].to_numpy(float) for name in names}
+    for name, (grey, style, width) in zip(("ceiling", "null"), list(LINES.values())[1:], strict=True):
+        ax.plot(x, lines[name], color=grey, ls=style, lw=width)
+    ax.fill_between(x, lines["ci_low"], lines["ci_high"], color=color, alpha=0.25, lw=0)
+    ax.plot(x, lines["observed"], color=color)
+    ax.axvline(tau, color="#222222", lw=0.6, ls=(0, (1, 1.5)), zorder=0)
+    marks = [mark for mark in (0, 0.5, 1) if abs(mark - tau) > 0.12] + [tau]
+    ax.set(xlim=(0, 1), ylim=(0, 103), yticks=(0, 50, 100))
+    ax.set_xticks(sorted(marks), [f"{mark:g}".replace("0.", ".") for mark in sorted(marks)])
+    if not np.isfinite(lines["observed"]).any():
+        hint(ax, "no live\nfeatures")

@@ -96,13 +96,19 @@ def _run(found: Found) -> dict:
     return dict(
         text=_text(run), context=run.corpus.context, compared_tokens=len(text["block"]),
         compared_documents=len(np.unique(text["document"])), min_fires=run.lineage.comparison.min_fires,
-        models={name: dict(label=one.lineage.models[name].label, folder=str(folder), sha256=given.fingerprint(folder))
-                for one in found.runs for name, folder in one.given.items()},
+        models={side: dict(name=name, label=one.lineage.models[name].label, folder=str(one.given[name]),
+                           sha256=given.fingerprint(one.given[name])) for side, (one, name) in _models(found).items()},
         saes=found.saes, measured=found.measured,
         versions=dict(unifeat=__version__, python=platform.python_version(), torch=torch.__version__,
                       transformers=transformers.__version__, numpy=np.__version__, scipy=scipy.__version__),
         machine=platform.machine(), device=lm.device().type, dtype=str(lm.compute_dtype()).removeprefix("torch."),
         seconds=dict(sorted(seconds.items())), seconds_total=round(sum(seconds.values()), 1))
+
+
+def _models(found: Found) -> dict:
+    """The run of each side's model and its name there."""
+    one, other = found.runs[0], found.runs[-1]
+    return {"a": (one, one.lineage.names[0]), "b": (other, other.lineage.names[-1])}
 
 
 def _text(run) -> dict:

@@ -99,14 +99,16 @@ def destination(to: Path | None, a: Thing, b: Thing) -> Path:
     folder = (to or Path(f"track-{slug(a.label)}-{slug(b.label)}")).expanduser()
     try:
         names = {one.name for one in folder.iterdir()} if folder.is_dir() else set()
-        exists = folder.exists()
         ours = not names or "unifeat.track/" in (folder / FILES[1]).read_text(encoding="utf-8")[:200]
     except FileNotFoundError:
         ours = False
     except (OSError, ValueError, RuntimeError) as error:
         raise TrackError(f"--to {folder} cannot be used ({reason(error)}); name another folder.") from error
-    if exists and not folder.is_dir():
-        raise TrackError(f"--to {folder} is a file; name a folder.")
+    above = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not above.is_dir():
+        raise TrackError(f"--to {folder} goes through a file ({above}); name a folder.")
+    if not os.access(above, os.W_OK):
+        raise TrackError(f"--to {folder} cannot be written to; name a folder of yours.")
     if names and (not ours or names - set(FILES)):
         raise TrackError(f"--to {folder} is not empty; name a new folder, so that nothing of yours is overwritten.")
     return folder

@@ -1,6 +1,9 @@
 """HTML out of Python values: whatever is not markup made here is escaped, so text out of a corpus never is markup."""
 
 import html
+import re
+
+ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
 class Html(str):
@@ -13,7 +16,7 @@ def tag(name: str, /, *children, **attributes) -> Html:
     >>> tag("p", "a < b", tag("b", 1), class_="x", data_n=None)
     '<p class="x">a &lt; b<b>1</b></p>'
     """
-    stated = "".join(f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
+    stated = "".join(f' {key.rstrip("_").replace("_", "-")}="{_text(value)}"'
                      for key, value in attributes.items() if value is not None and value is not False)
     if name in ("meta", "link"):
         return Html(f"<{name}{stated}>")
@@ -24,7 +27,17 @@ def tag(name: str, /, *children, **attributes) -> Html:
 
 def join(children) -> Html:
     """Children one after the other, escaped unless they are markup."""
-    return Html("".join(one if isinstance(one, Html) else html.escape(str(one)) for one in children))
+    return Html("".join(one if isinstance(one, Html) else _text(one) for one in children))
+
+
+def _text(value) -> str:
+    r"""A value as text of a page: what is markup escaped, characters that no page may hold or that turn text around
+    replaced.
+
+    >>> _text("<\u202e\x07")
+    '&lt;��'
+    """
+    return html.escape(ODD.sub("\ufffd", str(value)))
 
 
 def table(head: list, rows: list[list], **attributes) -> Html:

@@ -1,5 +1,6 @@
 """What the user gave: models or SAEs, by which names they are shown, and whether they can be compared at all."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ class Thing:
 
     kind: str  # model | sae
     where: str
-    label: str = ""
+    label: str = ""  # as it is shown
 
 
 def thing(text: str, role: str) -> Thing:
@@ -69,22 +70,28 @@ def both(a: str, b: str) -> tuple[Thing, Thing]:
     if one.kind != other.kind:
         words = {"model": "a model", "sae": "an SAE"}
         raise TrackError(f"A={a} is {words[one.kind]} and B={b} {words[other.kind]}; give two models, or two SAEs.")
-    first, second = labels(one.where, other.where)
+    first, second = labels(*(os.path.abspath(Path(text).expanduser()) for text in (a, b)))  # links by their own names
     return Thing(one.kind, one.where, first), Thing(other.kind, other.where, second)
 
 
 def labels(a: str, b: str) -> tuple[str, str]:
     """Short names of two places: the last parts of their paths, as many as tell them apart.
 
+    What is no character that can be printed is written as �.
+
     >>> labels("/m/base", "/m/tuned"), labels("/m/base/model", "/m/tuned/model"), labels("/m/x", "/m/x")
     (('base', 'tuned'), ('base/model', 'tuned/model'), ('x', 'x (again)'))
     """
-    first, second = Path(a).parts, Path(b).parts
+    first, second = ([_printed(part) for part in Path(text).parts] for text in (a, b))
     for depth in range(1, max(len(first), len(second)) + 1):
         left, right = "/".join(first[-depth:]), "/".join(second[-depth:])
         if left != right:
             return left, right
-    return Path(a).name, f"{Path(a).name} (again)"
+    return first[-1], f"{first[-1]} (again)"
+
+
+def _printed(text: str) -> str:
+    return "".join(char if char.isprintable() else "�" for char in text)
 
 
 def slug(text: str, longest: int = 30) -> str:

@@ -60,10 +60,10 @@ def train(run: TrackRun) -> None:
 def _saes(run: TrackRun) -> list[dict]:
     """What the SAEs are and how well they do."""
     logs, saes = run.sae_logs(), []
-    for name in run.lineage.names:
+    for of, name in zip("AB", run.lineage.names, strict=True):
         for one in run.saes(name):
             last = logs[(logs["model"] == name) & (logs["seed"] == one.seed)].tail(5)
-            saes.append(dict(model=name, seed=one.seed, kind=one.kind, width=one.width, k=one.k, hook=one.hook,
+            saes.append(dict(of=of, model=name, seed=one.seed, kind=one.kind, width=one.width, k=one.k, hook=one.hook,
                              lm_hash=one.lm_hash, tokens=run.lineage.sae.tokens, l0=float(last["l0"].mean()),
                              fvu=float(last["fvu"].mean()), dead_share=float(one.dead_share),
                              live=len(run.live(name, one.seed))))

@@ -12,7 +12,8 @@ NULLS = {"permuted": "tokens permuted", "rotated": "rotated", "untrained": "untr
 AGREE = {"permuted": "features on permuted tokens agree", "rotated": "an SAE in rotated axes agrees",
          "untrained": "an SAE of an untrained model agrees"}
 A, B = tag("b", "A", class_="a"), tag("b", "B", class_="b")
-SAES = ("of", "model", "seed", "kind", "width", "k", "hook", "l0", "fvu", "dead_share", "live", "layout")  # columns
+SAES = dict(of="SAE of", seed="seed", kind="kind", width="width", k="k", hook="hook point", l0="L0", fvu="FVU",
+            dead_share="dead", live="live", layout="layout")  # heads of columns
 
 
 def page(found: Found, card: dict) -> str:
@@ -91,15 +92,16 @@ def about(card: dict) -> Html:
         "compared on": f"{run['compared_tokens']:,} tokens in {run['compared_documents']:,} held-out documents, "
                        f"{run['context']} tokens at a time; a feature is live if it fires on {run['min_fires']} of "
                        "them",
-        **{f"model {name}": f"{one['folder']} ({_weights(one['sha256'])})" for name, one in run["models"].items()},
+        **{f"model of {side.upper()}" if card["kind"] == "sae" else side.upper():
+           f"{one['folder']} ({_weights(one['sha256'])})" for side, one in run["models"].items()},
         "L0 and FVU": run["measured"],
         "versions": ", ".join(f"{name} {value}" for name, value in run["versions"].items()),
         "machine": f"{run['machine']}, {run['device']}, {run['dtype']}",
-        "computed in": f"{run['seconds_total']:,.0f} s where nothing of it is in the store",
+        "time": f"its parts took {run['seconds_total']:,.0f} s together when they were made, two at a time",
         "asked for": ", ".join(f"{key}={value}" for key, value in card["asked"].items() if value)}
     return tag("section", tag("h2", "What it was run on"),
                table(["text", "training documents", "tokens", "held-out documents", "tokens"], texts),
-               table([name.replace("_", " ") for name in columns], saes), definitions(facts), class_="small")
+               table([SAES[name] for name in columns], saes), definitions(facts), class_="small")
 
 
 def _cell(value) -> str:

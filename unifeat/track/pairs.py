@@ -11,7 +11,7 @@ from unifeat.text import bpe
 from unifeat.text.visible import show
 from unifeat.track.found import Found
 
-WIDTH, BEFORE = 20, 13  # tokens of a context, and how many of them stand before the strongest
+WIDTH, BEFORE = 26, 16  # tokens of a context, and how many of them stand before the strongest
 
 
 @dataclass(frozen=True)

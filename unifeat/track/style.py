@@ -23,7 +23,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .
 th, td { text-align: left; padding: .3rem 1rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 td { white-space: nowrap; }
 thead th { font-size: .84rem; font-weight: 600; color: var(--soft); vertical-align: bottom; }
-tbody th { font-weight: 400; min-width: 11rem; }
+tbody th { font-weight: 400; min-width: 13rem; }
 .small tbody th { min-width: 0; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 1rem; }
 figure { margin: 0; } figcaption { font-size: .86rem; }
