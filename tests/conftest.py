@@ -6,6 +6,9 @@ import pytest
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as in the Makefile, before torch is there
 
 
+collect_ignore_glob = ["*conftest.py"]  # not to be read for doctests: several have one name
+
+
 @pytest.fixture(autouse=True)
 def no_settings():
     """A test sees none of the user's UNIFEAT_ variables and leaves none behind."""

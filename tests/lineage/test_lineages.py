@@ -1,6 +1,5 @@
 """What a lineage says of itself: extends, edges, pairs, layers, roots, the text of each model, labels and colors."""
 
-import pytest
 
 from unifeat.lineage import choose, read
 from unifeat.support.theme import DOMAIN_PALETTE, GREY, MODEL_PALETTE
@@ -108,7 +107,6 @@ def test_a_checkpoint_is_a_parent_of_its_model_and_is_made_on_its_own(tmp_path):
     assert p.mix("early") == p.mix("a")
 
 
-@pytest.mark.xfail(reason="settings.Lineage.parents leaves checkpoints without parents", strict=True)
 def test_checkpoints_make_a_chain_from_the_parent_to_the_model(tmp_path):
     p = lineage(tmp_path, CHILDREN + '[models.early]\ncheckpoint = { of = "b", step = 1 }\n'
                                      '[models.late]\ncheckpoint = { of = "b", step = 2 }\n')

@@ -88,13 +88,11 @@ def test_labels_and_colors_of_models_move_no_key(keys, lineage):
     assert keys(dataclasses.replace(lineage, models=looks)) == keys(lineage)
 
 
-@pytest.mark.xfail(reason="texts.corpus_stage has labels and colors of domains in its key", strict=True)
 def test_labels_and_colors_of_domains_move_no_key(keys, lineage):
     looks = {name: dataclasses.replace(one, label="Other", color="#123456") for name, one in lineage.text.items()}
     assert keys(dataclasses.replace(lineage, text=looks)) == keys(lineage)
 
 
-@pytest.mark.xfail(reason="texts.corpus_stage has domains in its key without their order", strict=True)
 def test_the_order_of_domains_is_in_the_key_since_the_comparison_text_has_it(keys, lineage):
     turned = dict(reversed(lineage.text.items()))
     assert keys(dataclasses.replace(lineage, text=turned))["corpora"] != keys(lineage)["corpora"]

@@ -132,7 +132,6 @@ def test_three_models_of_the_users_on_two_domains(tmp_path, monkeypatch):
     assert {"persist into C", "B features"} & set(found["explanations"]["group"]) == {"B features"}
 
 
-@pytest.mark.xfail(reason="sae_transfer.swap asks for the metrics of no SAE", raises=IndexError, strict=True)
 def test_a_model_alone(small):
     run = small('[text.x]\n[text.y]\n[models.a]\ntrain = { text = ["x", "y"] }\n')
     found = tables(run)

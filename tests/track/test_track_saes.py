@@ -155,3 +155,9 @@ def test_dictionary_learnings_places_have_names_here(tmp_path, name, io, hook):
     config["trainer"]["submodule_name"], config["buffer"]["io"] = name, io
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert folders.read(tmp_path).hook == hook
+
+
+def test_an_sae_that_never_fires_has_no_share(track):
+    silent = dataclasses.replace(make(kind="relu"), b_enc=torch.full((96,), -1e4))
+    status, card, out = track(make(), silent)
+    assert status == 2 and card is None and "has no feature that fires often enough on this text" in out.err

@@ -59,10 +59,13 @@ class Lineage:
         return self.edges + tuple(pair for pair in self.compare if pair not in self.edges)
 
     def parents(self, name: str) -> tuple[str, ...]:
-        """Models that `name` comes from."""
-        earlier = [other for other, one in self.models.items() if one.checkpoint and one.checkpoint.of == name]
-        earlier.sort(key=lambda other: self.models[other].checkpoint.step)
-        return (*self.models[name].origins, *earlier[-1:])
+        """Models that `name` comes from; a model with checkpoints, and each of these, comes from the one before it."""
+        one = self.models[name]
+        of = one.checkpoint.of if one.checkpoint else name
+        steps = {other: two.checkpoint.step for other, two in self.models.items()
+                 if two.checkpoint and two.checkpoint.of == of and other != name
+                 and not (one.checkpoint and two.checkpoint.step >= one.checkpoint.step)}
+        return (max(steps, key=steps.get),) if steps else self.models[of].origins
 
     def children(self, name: str) -> tuple[str, ...]:
         """Models that come from `name`."""
@@ -97,7 +100,7 @@ class Lineage:
 
         def of(name):
             one = self.models[name]
-            above = [other for other in one.needs if not one.checkpoint]  # a checkpoint is trained on its own
+            above = self.models[one.checkpoint.of].origins if one.checkpoint else one.needs
             return depth.setdefault(name, 1 + max(map(of, above), default=-1))
 
         for name in self.names:

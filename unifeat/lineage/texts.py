@@ -1,6 +1,6 @@
 """A run's text: tokens of every domain, and the tokens on which all models are compared."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -21,7 +21,8 @@ class Texts(Stages):
     def corpus_stage(self):
         """The result that holds the packed tokens and their tokenizer."""
         p = self.lineage
-        config = [p.corpora, p.text, sources.fingerprint(p.text, p.corpora)]
+        text = [[name, replace(one, label="", color="")] for name, one in p.text.items()]  # in their order
+        config = [p.corpora, text, sources.fingerprint(p.text, p.corpora)]
         if not self.given:
             return self.stage("corpora", lambda folder: corpora.build(p.corpora, p.text, folder, paths.downloads()),
                               config)

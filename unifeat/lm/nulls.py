@@ -15,7 +15,7 @@ def quantized(state: dict, bits: int) -> dict:
     """
     levels, out = 2 ** (bits - 1) - 1, {}
     for name, value in state.items():
-        if value.ndim < 2:
+        if value.ndim < 2 or not value.is_floating_point():
             out[name] = value.clone()
             continue
         scale = value.abs().amax(dim=-1, keepdim=True) / levels
@@ -30,6 +30,9 @@ def perturbed(state: dict, lengths: dict[str, float], seed: int) -> dict:
     """
     generator, out = torch.Generator().manual_seed(seed), {}
     for name, value in state.items():
+        if not value.is_floating_point():  # a buffer of numbers or marks
+            out[name] = value.clone()
+            continue
         step = torch.randn(value.shape, generator=generator, dtype=torch.float64)
         out[name] = (value.double() + lengths[name] * step / step.norm()).to(value.dtype)
     return out

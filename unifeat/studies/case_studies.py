@@ -23,7 +23,8 @@ def described(run: Run, rule: str) -> str:
     parent, child = (run.theme.short(name) for name in ends(run))
     home = run.theme.model(ends(run)[0]).phrase
     return {
-        "universal": f"rule: greatest least r over the other {_count(len(run.lineage.names) - 1)}",
+        "universal": f"rule: greatest least r over the other {_count(len(run.lineage.names) - 1)}"
+                     if len(run.lineage.names) > 1 else "rule: drawn at random, since there is no other model",
         "persisting": f"rule: median r into {child} among those with r ≥ tau",
         "nearest": f"rule: r into {child} nearest to tau",
         "vanished": f"rule: found again by {home}'s own seed twin, least r into {child}",

@@ -28,8 +28,9 @@ def swap(run: Run) -> pd.DataFrame:
             blocks = np.concatenate([run.blocks(d, tokens=run.lineage.evaluation.tokens // len(domains))
                                      for d in domains])
             away = [name for name in run.lineage.names if name != model]
-            found = dict(zip(away, sae.evaluate([run.sae(name, seed) for name in away], run.model(model), blocks),
-                             strict=True)) | {model: run.sae_table(model).set_index("seed").loc[seed].to_dict()}
+            others = sae.evaluate([run.sae(name, seed) for name in away], run.model(model), blocks) if away else []
+            found = dict(zip(away, others, strict=True)) | {
+                model: run.sae_table(model).set_index("seed").loc[seed].to_dict()}
             rows += [found[name] | dict(sae_model=name, seed=seed, model=model) for name in run.lineage.names]
         tables.write(folder, rows, SWAP_COLUMNS)
 

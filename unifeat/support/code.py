@@ -52,23 +52,26 @@ def _parsed(path: Path, _changed: int) -> tuple[str, tuple[str, ...]]:
     text = path.read_text(encoding="utf-8")
     with import_lock.LOCK:
         tree = ast.parse(text)
-    imports: list[str] = []
-    tree = _Stripped(imports).visit(tree)
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(imports)
+    stripped = _Stripped()
+    tree = stripped.visit(tree)
+    ours = sorted(f"{name}={target}" for name, target in stripped.names if target.startswith("unifeat"))
+    return hashlib.sha256(f"{ast.dump(tree)}{ours}".encode()).hexdigest(), tuple(stripped.imports)
 
 
 class _Stripped(ast.NodeTransformer):
-    """Takes docstrings and import lines out of a module and notes what is imported."""
+    """Takes docstrings and import lines out of a module and notes what is imported, and under which name."""
 
-    def __init__(self, imports: list[str]):
-        self.imports = imports
+    def __init__(self):
+        self.imports, self.names = [], []
 
     def visit_Import(self, node):
         self.imports += [alias.name for alias in node.names]
+        self.names += [(alias.asname or alias.name, alias.name) for alias in node.names]
 
     def visit_ImportFrom(self, node):
         self.imports.append(node.module or "")
         self.imports += [f"{node.module}.{alias.name}" for alias in node.names]
+        self.names += [(alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names]
 
     def generic_visit(self, node):
         body = getattr(node, "body", None)

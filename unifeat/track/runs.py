@@ -9,12 +9,14 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tqdm import tqdm
+
 from unifeat import lm
 from unifeat.lineage import given, given_tokenizers, read
 from unifeat.lineage.checks import check
 from unifeat.lineage.lineage import Lineage
 from unifeat.lineage.run import Run
-from unifeat.lineage.settings import Member, Text
+from unifeat.lineage.settings import Member, Sae, Text
 from unifeat.support import paths, store
 from unifeat.text.files import CorpusError
 from unifeat.track.inputs import HUB, TrackError, slug
@@ -73,10 +75,10 @@ def profile(quick: bool) -> Lineage:
 
 
 def start(models: dict[str, tuple[str, str]], text: Texts, quick: bool, hook: str = "", context: int = 0) -> TrackRun:
-    """A run of the given models, the first the parent of the second, on `text`, whose tokens are ready.
+    """A run of the given models, the first the parent of the second, on `text`.
 
     models: {role: (folder or hub name, label)}; hook: "" for the MLP of the middle layer; context: tokens per block at
-    most, 0 for the profile's.
+    most, 0 for the profile's. The run's text and models are ready.
 
     Raises:
         ModelsError, ModelError: models that cannot be read or do not belong together, or have no such hook point.
@@ -106,7 +108,10 @@ def start(models: dict[str, tuple[str, str]], text: Texts, quick: bool, hook: st
         needed = 4 * LEAST * p.comparison.min_fires / p.corpora.validation_share
         raise TrackError(f"--text {text.where} is too short: a domain of it has no two documents of at least 200 bytes "
                          f"that differ; give at least {needed / 1e3:,.0f} kB of text.") from error
-    return fitted(run, text)
+    run = fitted(run, text)
+    for name in tqdm(run.lineage.names, desc="models", delay=3, leave=False):  # large ones take a while to check
+        run.model_stage(name)
+    return run
 
 
 def model_folders(models: dict[str, str]) -> dict[str, Path]:
@@ -160,11 +165,11 @@ def fitted(run: TrackRun, text: Texts) -> TrackRun:
             f"{text.labels[scarce]} in {documents} documents are held out to compare features on, and {least:,} in "
             f"{DOCUMENTS} are needed; give at least {max(1.2 * factor, 2) * text.bytes / 1e3:,.0f} kB of text.")
     tokens -= tokens % p.corpora.context
-    p = replace(p, comparison=replace(p.comparison, tokens=tokens), sae=sizes(run, text))
+    p = replace(p, comparison=replace(p.comparison, tokens=tokens), sae=sizes(run))
     return dataclasses.replace(run, lineage=p)
 
 
-def sizes(run: TrackRun, text: Texts):
+def sizes(run: TrackRun) -> Sae:
     """The SAEs' settings, within the profile's limits: width by the activations', tokens by the text and the model."""
     p, facts = run.lineage, run.lineage.model
     sae, d = p.sae, activation_width(p)
