@@ -15,6 +15,7 @@ from unifeat.support import code, paths, store
 from unifeat.text import corpora
 
 BYTES = 400_000  # of text per domain
+HOOK = "blocks.1.mlp.hook_post"  # where the SAEs of the guide read
 WORDS = {
     "x": "the a of and in is was river city people old new large first century known island north song school",
     "y": "local function end then if nil name value ( ) = .. , { } pairs ipairs return print do for in",

@@ -16,6 +16,15 @@ def answer(name: str, folder: Path, lineage: Lineage) -> str:
     return found(lambda table: pd.read_csv(folder / "data" / f"{table}.csv"), lineage) if found else ""
 
 
+def guide(shares: pd.DataFrame, tau: float) -> str:
+    """The answer of the guide from its table of persistence: the first edge, child's side, one-to-one at tau."""
+    rows = shares[(shares["arm"] == "controlled") & (shares["side"] == "child") & (shares["rule"] == "one_to_one")]
+    row = rows[rows["tau"] == tau].iloc[0]
+    return (f"Of the toys below, {row['observed']:.1%} [{row['ci_low']:.1%}, {row['ci_high']:.1%}] of {row['child']}'s "
+            f"features have a one-to-one partner in {row['parent']} at r >= {tau:g}, where {row['ceiling']:.1%} could "
+            f"(seed ceiling) and {row['null']:.1%} would by chance (tokens permuted).")
+
+
 def _corpora(table: Callable, lineage: Lineage) -> str:
     stats, leak = table("corpora"), table("leakage")
     tokens = stats.groupby("split")["tokens"].sum() / 1e6

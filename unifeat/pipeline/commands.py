@@ -124,12 +124,23 @@ def strip(options: argparse.Namespace) -> int:
             continue
         strip_notebook(done, path, paths.ROOT, answer)
         print(f"notebooks/{path.name}")
-    guide = paths.ROOT / "notebooks" / f"{promises.GUIDE}.ipynb"
-    where = paths.ROOT / "build" / "notebooks" / "guide"
-    notebooks.run_notebooks([guide], where, {}, _print, notebook_cache.code())
-    strip_notebook(where / guide.name, guide, paths.ROOT)
+    _guide()
     store.write_text(figures_ / "headline.csv", csv(headline.numbers(figures_)))
     return 0
+
+
+def _guide() -> None:
+    """Execute the guide and copy it over the committed one, with its answer."""
+    from unifeat.lineage import demo
+    from unifeat.lineage.run import opened
+    from unifeat.pipeline import answers
+    from unifeat.studies import persistence
+
+    guide, where = paths.ROOT / "notebooks" / f"{promises.GUIDE}.ipynb", paths.ROOT / "build" / "notebooks" / "guide"
+    notebooks.run_notebooks([guide], where, {}, _print, notebook_cache.code())
+    run = opened(choose(demo.make() / "mine.toml", hook=demo.HOOK), where)
+    answer = answers.guide(persistence.persistence(run), run.lineage.comparison.tau)
+    strip_notebook(where / guide.name, guide, paths.ROOT, answer)
 
 
 def explorer(options: argparse.Namespace) -> int:
