@@ -38,14 +38,17 @@ def test_a_model_and_its_copy_agree_as_two_saes_of_one_model_do(track):
     assert len(card["run"]["saes"]) == 4 and len({one["lm_hash"] for one in card["run"]["saes"]}) == 1
 
 
+def at(card: dict, tau: float) -> dict[str, float]:
+    """Share, ceiling and nulls of B's features at a threshold; SAEs as small as these seldom agree at 0.8."""
+    number = min(range(len(card["curve"]["tau"])), key=lambda i: abs(card["curve"]["tau"][i] - tau))
+    return {name: values[number] for name, values in card["curve"]["persist"].items()}
+
+
 def test_neurons_in_another_order_are_the_same_features_and_another_model_has_fewer(track):
-    _, same, _ = track("base", "permuted")
-    _, other, _ = track("base", "other")
-    assert same["sides"]["persist"]["share"] > 0.8 * same["sides"]["persist"]["ceiling"] > 0
-    assert other["sides"]["persist"]["share"] < 0.6 * same["sides"]["persist"]["share"]
-    low, high = other["sides"]["persist"]["ci"]
-    null = other["sides"]["persist"]["nulls"]["untrained"]
-    assert low - 0.1 <= null <= high + 0.1  # one that was never trained does as well
+    same, other = (at(track("base", name)[1], 0.4) for name in ("permuted", "other"))
+    assert same["share"] > 0.8 * same["ceiling"] > 0.2
+    assert other["share"] < 0.4 * same["share"]
+    assert other["share"] == pytest.approx(other["untrained"], abs=0.1)  # one that was never trained does as well
 
 
 def test_a_repeated_track_computes_nothing_and_writes_the_same_bytes(track, store, tmp_path, monkeypatch):

@@ -160,7 +160,7 @@ class Models(Texts):
 
     def _above(self, parents) -> tuple[str, ...]:
         """The one model that both parents come from, if there is one."""
-        first, second = (self.lineage.parents(one) for one in parents)
+        first, second = (self.lineage.models[one].origins for one in parents)
         return tuple(one for one in first if one in second)[:1]
 
     def _sweep(self, parents, above, folder):
