@@ -59,8 +59,23 @@ def _controls(folder: Path) -> list[str]:
         return []
     edge = parts.table(folder, "control_initialization")["edge"].iloc[0]
     return [f"Written by `make controls` (notebook 09): the edge {edge}, the child's features, one to one. Kinds, "
-            "sizes and lengths are compared on SAEs with less training, so their ceilings are lower.", "",
+            "sizes and lengths are compared on SAEs with less training, so their ceilings are lower."
+            + _other_run(folder), "",
             *(f"- {sentence}" for sentence in said)]
+
+
+def _other_run(folder: Path) -> str:
+    """A sentence if the controls are of another machine than the rest; "" if not, or where it is not known."""
+    try:
+        own, rest = (json.loads((folder / name).read_text(encoding="utf-8"))
+                     for name in ("control_thresholds.json", "manifest.json"))
+    except OSError:
+        return ""
+    if own["device"] == rest["device"]:
+        return ""
+    return (f" They are of another run than the rest of this page (device {own['device']}; commit "
+            f"{own['commit'][:10]}), "
+            "so the same share can differ a little.")
 
 
 def refresh(root: Path) -> None:
