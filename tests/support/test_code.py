@@ -5,6 +5,7 @@ import gc
 import importlib
 import sys
 import time
+import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -116,3 +117,18 @@ def test_versions_are_found_by_threads_at_once(switches):
 
     with ThreadPoolExecutor(2) as pool:
         assert len(set(pool.map(work, range(20)))) == 1
+
+
+def test_a_library_that_parses_at_the_same_moment_does_no_harm(monkeypatch):
+    parse, asked = ast.parse, []
+
+    def disturbed(text):
+        asked.append(text)
+        if len(asked) % 2:
+            raise SystemError("AST constructor recursion depth mismatch (before=36, after=66)")
+        return parse(text)
+
+    wanted = code.version(merging.slerp)
+    code._parsed.cache_clear()
+    monkeypatch.setattr(code, "ast", types.SimpleNamespace(**{**vars(ast), "parse": disturbed}))
+    assert code.version(merging.slerp) == wanted and len(asked) == 2

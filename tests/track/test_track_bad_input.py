@@ -53,6 +53,8 @@ def test_a_model_and_an_sae(refused, models, text, tmp_path):
 def test_options_of_the_other_kind(refused, models, text, tmp_path):
     assert "--twin-a is for SAEs" in refused(models["base"], models["copy"], "--text", text, "--twin-a", "x")
     sae.save(ONE, tmp_path / "sae")
+    said = refused(tmp_path / "sae", tmp_path / "sae", "--text", text, "--model", models["base"], "--activations", 2000)
+    assert "--activations is for models" in said
     for options in ([], ["--model-a", models["base"]]):
         said = refused(tmp_path / "sae", tmp_path / "sae", "--text", text, *options)
         assert "need the language model that they read" in said
@@ -172,11 +174,13 @@ def test_a_folder_that_is_not_ours(refused, models, text, tmp_path, monkeypatch)
     assert "cannot be written to" in said
 
 
-@pytest.mark.parametrize("share", ["1.5", "-1", "nan", "many"])
-def test_a_share_that_is_none(share, capsys):
+@pytest.mark.parametrize(("option", "value", "words"), [
+    *(("--fail-under", value, "give a number from 0 to 1") for value in ("1.5", "-1", "nan", "many")),
+    *(("--activations", value, "give one from 1000 on") for value in ("0", "-5", "1e6", "9" * 30))])
+def test_a_number_that_is_none(option, value, words, capsys):
     with pytest.raises(SystemExit) as ended:
-        cli.main(["track", "a", "b", "--text", "c", "--fail-under", share])
-    assert ended.value.code == 2 and "give a number from 0 to 1" in capsys.readouterr().err
+        cli.main(["track", "a", "b", "--text", "c", f"{option}={value}"])
+    assert ended.value.code == 2 and words in capsys.readouterr().err
 
 
 def test_names_and_the_default_folder(tmp_path):

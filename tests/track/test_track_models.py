@@ -69,6 +69,11 @@ def test_what_is_known_of_a_model_serves_its_next_track(track, store):
     assert not any(name.startswith(("saes-base", "saes-other")) for name in new)
 
 
+def test_as_many_activations_as_are_asked_for(track):
+    _, card, _ = track("base", "copy", "--activations", "6_400")
+    assert {one["tokens"] for one in card["run"]["saes"]} == {6400} and card["asked"]["activations"] == 6400
+
+
 def test_exit_status_three_below_the_share_that_is_asked_for(track):
     assert track("base", "copy", "--fail-under", "0")[0] == 0
     status, card, _ = track("base", "other", "--fail-under", "0.99")

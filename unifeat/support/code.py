@@ -9,6 +9,7 @@ import functools
 import hashlib
 import importlib.util
 import sys
+import time
 from pathlib import Path
 
 from unifeat.support import import_lock
@@ -50,12 +51,28 @@ def _file(name: str) -> Path | None:
 def _parsed(path: Path, _changed: int) -> tuple[str, tuple[str, ...]]:
     """Hash of a module without prose and imports, and the names it imports; parsed again when its file has changed."""
     text = path.read_text(encoding="utf-8")
-    with import_lock.LOCK:
-        tree = ast.parse(text)
+    tree = _tree(text)
     stripped = _Stripped()
     tree = stripped.visit(tree)
     ours = sorted(f"{name}={target}" for name, target in stripped.names if target.startswith("unifeat"))
     return hashlib.sha256(f"{ast.dump(tree)}{ours}".encode()).hexdigest(), tuple(stripped.imports)
+
+
+def _tree(text: str, attempts: int = 100) -> ast.Module:
+    """The syntax tree of a module.
+
+    Python 3.11 counts the depth of ast.parse once for all threads, so that a library parsing in another thread at the
+    same moment makes ours fail with a SystemError (CPython issue 106905); our own threads take turns, and we try again.
+    """
+    while True:
+        try:
+            with import_lock.LOCK:
+                return ast.parse(text)
+        except SystemError:
+            attempts -= 1
+            if not attempts:
+                raise
+            time.sleep(0.01)
 
 
 class _Stripped(ast.NodeTransformer):

@@ -79,8 +79,9 @@ def _warnings(found: Found, sides: dict, quick: bool, cut: tuple[str, ...]) -> l
                    f"({options}).")
     if low := [f"{percent(ceiling)} of the features of {owner}" for owner, ceiling in ceilings.items()
                if ceiling is not None and ceiling < LOW]:
+        longer = " (--activations)" if found.kind == "model" else ""
         out.append(f"Two SAEs of one model agree on {' and '.join(low)} only, so the shares say little; SAEs that are "
-                   "trained longer, or are smaller, agree on more.")
+                   f"trained longer{longer} agree on more.")
     if cut:
         out.append(f"Long documents of {', '.join(cut)} were cut into pieces that count as documents; pieces of one "
                    "text resemble each other, so the intervals are too narrow.")

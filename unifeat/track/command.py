@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import os
+import re
 import time
 import warnings
 from pathlib import Path
@@ -32,6 +33,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
     add("--to", type=Path, metavar="FOLDER", help="where index.html and card.json go (default ./track-A-B)")
     add("--hook", default="", help=f"what the SAEs read: {hooks} (default: the first, in the middle layer)")
     add("--quick", action="store_true", help="seconds instead of minutes; the numbers mean little")
+    add("--activations", type=_count, default=0, metavar="N", help="that each SAE sees (default: what fits minutes)")
     add("--fail-under", type=_share, metavar="SHARE", help="exit status 3 if fewer of B's features persist (0 to 1)")
     saes = command.add_argument_group("for two SAEs")
     saes.add_argument("--model", default="", help="the language model that both read")
@@ -39,6 +41,12 @@ def arguments(command: argparse.ArgumentParser) -> None:
         saes.add_argument(f"--model-{side}", default="", metavar="MODEL", help=f"the one that {side.upper()} reads")
         saes.add_argument(f"--twin-{side}", default="", metavar="FOLDER",
                           help=f"an SAE as {side.upper()}, from another seed: it gives the ceiling")
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch("[0-9_]{1,12}", text) or not 1000 <= int(text) < 10**10:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of activations; give one from 1000 on")
+    return int(text)
 
 
 def _share(text: str) -> float:
@@ -83,10 +91,10 @@ def compared(options: argparse.Namespace, a: Thing, b: Thing) -> tuple:
 
     texts = text.gather(options.text, paths.store(), runs.profile(options.quick).corpora.max_bytes)
     if a.kind == "model":
-        found = models.track(a, b, texts, options.quick, options.hook)
+        found = models.track(a, b, texts, options.quick, options.hook, options.activations)
     else:
         found = saes.track(a, b, texts, _models(options), (options.twin_a, options.twin_b), options.quick, options.hook)
-    asked = {name: getattr(options, name) for name in ("a", "b", "text", "hook", "quick", *FOR_SAES)}
+    asked = {name: getattr(options, name) for name in ("a", "b", "text", "hook", "quick", "activations", *FOR_SAES)}
     return found, card.card(found, asked, texts.cut)
 
 
@@ -119,6 +127,8 @@ def _check(options: argparse.Namespace, a: Thing) -> None:
     extra = [f"--{name.replace('_', '-')}" for name in FOR_SAES if getattr(options, name)]
     if a.kind == "model" and extra:
         raise TrackError(f"{extra[0]} is for SAEs, and A and B are models; leave it out.")
+    if a.kind == "sae" and options.activations:
+        raise TrackError("--activations is for models, whose SAEs are trained here; A and B are SAEs, so leave it out.")
     if a.kind == "sae" and not all(_models(options)):
         raise TrackError("Two SAEs need the language model that they read; give it as --model, or both as --model-a "
                          "and --model-b.")

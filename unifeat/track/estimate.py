@@ -16,6 +16,7 @@ from unifeat.track.runs import TrackRun, activation_width
 
 COMPARISONS = 8  # of two SAEs, about
 EACH = 3  # times what correlating takes: with the null, and the intervals
+PROGRAM = 8e8  # bytes of Python with torch and transformers
 UNTRAINED = 0.6  # of a model's SAEs: one seed instead of two
 
 
@@ -44,7 +45,8 @@ def of_models(run: TrackRun) -> str:
     parts = sum(UNTRAINED if name == "untrained" else 1 for name in missing)
     seconds = parts * _training(run) + _matching(run, p.sae.width, p.sae.k, COMPARISONS)
     disk = 8 * _parameters(run) + 8 * p.sae.width * activation_width(p) * 5
-    return f"About {in_words(seconds)} ({about}), {disk / 1e9:.1f} GB of disk{there}."
+    return (f"About {in_words(seconds)}, {memory(run) / 1e9:.1f} GB of memory and {disk / 1e9:.1f} GB of disk ({about})"
+            f"{there}.")
 
 
 def of_saes(runs: tuple[TrackRun, ...], saes: list[Sae], comparisons: int) -> str:
@@ -54,6 +56,13 @@ def of_saes(runs: tuple[TrackRun, ...], saes: list[Sae], comparisons: int) -> st
     hooks = " and ".join(dict.fromkeys(one.hook for one in saes))
     return (f"About {in_words(seconds)} where nothing is in the store ({hooks}, dictionaries of "
             f"{' and '.join(f'{one.width:,}' for one in saes)} features, compared on {_tokens(runs[0]):,} tokens).")
+
+
+def memory(run: TrackRun) -> float:
+    """Bytes while two models' SAEs are trained: models, Adam, activations in buffers and of the comparison text."""
+    sae, d = run.lineage.sae, activation_width(run.lineage)
+    each = 4 * _parameters(run) + 32 * len(sae.seeds) * sae.width * d + 8 * (sae.buffer + _tokens(run)) * d
+    return PROGRAM + 2 * each
 
 
 def in_words(seconds: float) -> str:

@@ -10,15 +10,17 @@ from unifeat.track.runs import TrackRun, start
 from unifeat.track.text import Texts
 
 
-def track(a: Thing, b: Thing, text: Texts, quick: bool = False, hook: str = "") -> Found:
+def track(a: Thing, b: Thing, text: Texts, quick: bool = False, hook: str = "", activations: int = 0) -> Found:
     """Which features the models A and B share; what a killed call had computed is taken from the store.
 
-    hook: the hook point that is read, "" for the MLP of the middle layer.
+    hook: the hook point that is read, "" for the MLP of the middle layer; activations: that each SAE sees, 0 for as
+    many as fit the models, the text and some minutes.
 
     Raises:
         UnifeatError: models that cannot be read or compared, no such hook point, too little text.
     """
-    run = start({"A": (a.where, a.label), "B": (b.where, b.label)}, text, quick, hook)
+    run = start({"A": (a.where, a.label), "B": (b.where, b.label)}, text, quick, hook,
+                activations=activations)
     print(estimate.of_models(run), flush=True)
     train(run)
     left, right = run.lineage.names

@@ -24,10 +24,11 @@ from unifeat.track.text import Texts
 
 LEAST = 200  # held-out tokens per firing that a feature needs to be live
 DOCUMENTS = 5  # held out, at least: their resamples make the intervals
+WIDTH = 1024  # features, for which the profile's learning rate is meant
 EPOCHS = 4  # times that a short text is read
 MEMORY = 2**28  # bytes of activations held for one SAE trainer
 # What bounds the activations of large models; seconds of one core per activation, measured on an EPYC with AVX512-BF16.
-SECONDS = 1200  # of all SAEs together
+SECONDS = 1500  # of all SAEs together
 FORWARD = 3e-11  # per weight that a token passes
 STEP, PRODUCT = 7e-5, 6e-11  # per SAE, and per number of its encoder
 
@@ -74,11 +75,12 @@ def profile(quick: bool) -> Lineage:
     return read("track_quick" if quick else "track")
 
 
-def start(models: dict[str, tuple[str, str]], text: Texts, quick: bool, hook: str = "", context: int = 0) -> TrackRun:
+def start(models: dict[str, tuple[str, str]], text: Texts, quick: bool, hook: str = "", context: int = 0,
+          activations: int = 0) -> TrackRun:
     """A run of the given models, the first the parent of the second, on `text`.
 
     models: {role: (folder or hub name, label)}; hook: "" for the MLP of the middle layer; context: tokens per block at
-    most, 0 for the profile's. The run's text and models are ready.
+    most, 0 for the profile's; activations: that each SAE sees, 0 for as many as fit. Text and models are ready.
 
     Raises:
         ModelsError, ModelError: models that cannot be read or do not belong together, or have no such hook point.
@@ -108,7 +110,7 @@ def start(models: dict[str, tuple[str, str]], text: Texts, quick: bool, hook: st
         needed = 4 * LEAST * p.comparison.min_fires / p.corpora.validation_share
         raise TrackError(f"--text {text.where} is too short: a domain of it has no two documents of at least 200 bytes "
                          f"that differ; give at least {needed / 1e3:,.0f} kB of text.") from error
-    run = fitted(run, text)
+    run = fitted(run, text, activations)
     for name in tqdm(run.lineage.names, desc="models", delay=3, leave=False):  # large ones take a while to check
         run.model_stage(name)
     return run
@@ -147,7 +149,7 @@ def named(folders: dict[str, tuple[Path, str]]) -> dict[str, str]:
     return names
 
 
-def fitted(run: TrackRun, text: Texts) -> TrackRun:
+def fitted(run: TrackRun, text: Texts, activations: int = 0) -> TrackRun:
     """The run with as many tokens to compare features on as the text has, at most the profile's.
 
     Raises:
@@ -165,23 +167,28 @@ def fitted(run: TrackRun, text: Texts) -> TrackRun:
             f"{text.labels[scarce]} in {documents} documents are held out to compare features on, and {least:,} in "
             f"{DOCUMENTS} are needed; give at least {max(1.2 * factor, 2) * text.bytes / 1e3:,.0f} kB of text.")
     tokens -= tokens % p.corpora.context
-    p = replace(p, comparison=replace(p.comparison, tokens=tokens), sae=sizes(run))
+    p = replace(p, comparison=replace(p.comparison, tokens=tokens), sae=sizes(run, activations))
     return dataclasses.replace(run, lineage=p)
 
 
-def sizes(run: TrackRun) -> Sae:
-    """The SAEs' settings, within the profile's limits: width by the activations', tokens by the text and the model."""
+def sizes(run: TrackRun, activations: int = 0) -> Sae:
+    """The SAEs' settings, within the profile's limits: width by the activations', tokens by the text and the model.
+
+    The learning rate goes with 1 / sqrt(width), after figure 3 of Gao et al. 2024 (arXiv 2406.04093): at the rate that
+    is best for 1,024 features, half of 3,072 die.
+    """
     p, facts = run.lineage, run.lineage.model
     sae, d = p.sae, activation_width(p)
     width = min(sae.width, 2 * d)
     have = sum(run.corpus.blocks(name, "train").size for name in p.domains)
     weights = (int(sae.hook.split(".")[1]) + 1) * facts.d_model * (4 * facts.d_model + 3 * facts.d_mlp)
     cost = 3 * weights * FORWARD + 5 * (STEP + d * width * PRODUCT)  # of both models and an untrained one
-    tokens = max(sae.batch, min(sae.tokens, max(int(SECONDS / cost), sae.tokens // 5), EPOCHS * have))
+    fits = min(sae.tokens, max(int(SECONDS / cost), sae.tokens // 5), EPOCHS * have)
+    tokens = max(sae.batch, activations or fits)
     buffer = max(4 * sae.batch, min(sae.buffer, MEMORY // (4 * d)))
     k = max(1, min(sae.k, width // 8))
     return replace(sae, width=width, k=k, k_first=max(k, min(sae.k_first, width)), tokens=tokens, buffer=buffer,
-                   dead_after=min(sae.dead_after, tokens // 4))
+                   lr=sae.lr * (WIDTH / width) ** 0.5, dead_after=min(sae.dead_after, tokens // 4))
 
 
 def activation_width(p: Lineage) -> int:
