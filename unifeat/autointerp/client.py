@@ -26,7 +26,7 @@ PERMANENT = (400, 401, 403, 404, 405, 413, 422)
 
 
 class LlmError(UnifeatError):
-    """The endpoint is not configured, refuses us, or has gone; answers so far are in the cache."""
+    """The endpoint is not configured, refuses the request, or is gone; answers so far are in the cache."""
 
 
 @dataclass(frozen=True)

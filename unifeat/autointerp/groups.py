@@ -40,10 +40,10 @@ def focus(run: Run) -> tuple[str, str | None, str | None]:
 
 def table(run: Run) -> np.ndarray:
     """`rules.slots` of the comparison text's tokens."""
-    probe, tokens = run.comparison_text, run.corpus.tokenizer
+    common, tokens = run.comparison_text, run.corpus.tokenizer
     texts = [bpe.token_text(tokens, i) for i in range(len(tokens))]
     classes = np.array([0] + [rules.classify(text) for text in texts[1:]])
-    return rules.slots(probe["blocks"].astype(np.int64), probe["block"], probe["position"], classes)
+    return rules.slots(common["blocks"].astype(np.int64), common["block"], common["position"], classes)
 
 
 def quoted(run: Run):
@@ -55,8 +55,8 @@ def quoted(run: Run):
 
 def windows(run: Run) -> np.ndarray:
     """Number of the WINDOW-token stretch of a block that each token of the comparison text is in."""
-    probe = run.comparison_text
-    return probe["block"] * 10_000 + probe["position"] // WINDOW
+    common = run.comparison_text
+    return common["block"] * 10_000 + common["position"] // WINDOW
 
 
 def lexical(run: Run, name: str, seed: int | None = None) -> pd.DataFrame:
@@ -87,8 +87,8 @@ def activations(run: Run, name: str, seed: int | None = None) -> sparse.csr_matr
 def _lexical(run, name, seed, folder):
     f = activations(run, name, seed)
     live = np.flatnonzero(features.fires(f) >= run.lineage.comparison.min_fires)
-    f, probe, slots = f[:, live], run.comparison_text, table(run)
-    learning, window = rules.halves(probe["document"], probe["domain"]), windows(run)
+    f, common, slots = f[:, live], run.comparison_text, table(run)
+    learning, window = rules.halves(common["document"], common["domain"]), windows(run)
     learned = rules.learn(f[learning], slots[:, learning])
     held, predicted = f[~learning], rules.simulate(learned, slots[:, ~learning])
     shuffled = predicted[:, derangement(len(live), run.lineage.comparison.seed)]

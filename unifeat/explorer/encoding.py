@@ -1,6 +1,6 @@
 """Activations as digits, one character each: how the explorer's page holds them.
 
-The digits 0 to LEVELS are shares of the feature's greatest activation over the probe (`peak`).
+The digits 0 to LEVELS are shares of the feature's greatest activation on the comparison text (`peak`).
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ POINTS = 36  # of a scatter
 
 
 def shade(f, j, window, peak) -> str:
-    """Activations of column j of f (CSC) at the probe tokens `window` (-1: a special token)."""
+    """Activations of column j of f (CSC) at the comparison text's tokens `window` (-1: a special token)."""
     where, values = rules.column(f, j)
     if not len(where) or not peak > 0:
         return "0" * len(window)

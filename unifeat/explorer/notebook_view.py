@@ -98,7 +98,7 @@ def explore(feature: str = "", run: Run | None = None, frames: dict | None = Non
     """The view of a feature named as in the explorer, "tuned/123".
 
     feature: "" is the one explained best, of the first edge's child (of the first model where there are no edges).
-    run: default the laptop lineage's (or UNIFEAT_LINEAGE's); frames: explanations, as for `explorer.write`.
+    run: default the laptop lineage's (or UNIFEAT_LINEAGE's); frames: explanations, as for `page.write`.
 
     Raises:
         ValueError: there is no such model, or it has no live feature of that number on the explorer's pages.

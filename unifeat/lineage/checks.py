@@ -186,7 +186,7 @@ def _drawn(at: tuple, one):
 
 
 def _ranges(p: Lineage, rules) -> None:
-    """The first rule that is broken, and numbers beyond all measure."""
+    """The first rule that is broken, or an absurdly large number."""
     for at, fine, want in rules:
         if not fine:
             value = p
@@ -199,7 +199,7 @@ def _ranges(p: Lineage, rules) -> None:
 
 
 def _outsize(value, where: str) -> str:
-    """The sentence on a number beyond all measure, "" if there is none."""
+    """The sentence for an absurdly large number, "" if there is none."""
     if isinstance(value, dict):
         return next(filter(None, (_outsize(one, f"{where}.{key}") for key, one in value.items())), "")
     if isinstance(value, list | tuple):

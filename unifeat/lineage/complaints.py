@@ -22,7 +22,7 @@ from unifeat.lineage.settings import (
 )
 
 OURS = ("name", "shipped")  # fields of a Lineage that no file states
-UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")  # a key that there is not
+UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")  # an unknown key
 SECTIONS = {"model": Model, "merge": Merge, "corpora": Corpora, "evaluation": Evaluation, "sae": Sae,
             "comparison": Comparison, "controls": Controls, "train": Training, "finetune": Training}
 INSIDE = {"models": Member, "text": Text, "train": Training, "finetune": Training, "hub": Hub,
@@ -44,7 +44,7 @@ def shown(value) -> str:
 
 
 def unknown(loc: list[str], where: str) -> str:
-    """The sentence on a setting that there is not, with the nearest that there is."""
+    """The sentence for an unknown setting, with the nearest known one."""
     known = fields(loc[:-1])
     near = difflib.get_close_matches(loc[-1], known, 1)
     hint = f"the nearest it knows is {near[0]!r}" if near else f"it knows {', '.join(known)}"
@@ -52,7 +52,7 @@ def unknown(loc: list[str], where: str) -> str:
 
 
 def sentence(errors: list[dict], where: str) -> str:
-    """The sentence on the first of pydantic's errors; a key that there is not explains one that is missing."""
+    """The sentence for pydantic's first error; an unknown key explains a missing one."""
     error = min(errors, key=lambda one: one["type"] not in UNKNOWN)
     loc = [str(part) for part in error["loc"]]
     if error["type"] in UNKNOWN:

@@ -10,7 +10,7 @@ from unifeat.text import corpora
 
 
 def build(config, texts: dict, tokenizer, folder: Path, downloads: Path) -> None:
-    """Write what `corpora.build` writes into `folder`, in the tokens of `tokenizer` (see `owntokens.tokenizer`).
+    """Write what `corpora.build` writes into `folder`, in the tokens of `tokenizer` (see `given_tokenizers.tokenizer`).
 
     Raises:
         CorpusError: text that cannot be fetched or read, or too little of it.

@@ -130,7 +130,7 @@ def _extended(path: Path, seen: tuple[Path, ...]) -> dict:
                            f"extends.")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of numbers and lists beyond all measure
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of huge numbers and deep lists
         raise LineageError(f"Lineage {path.name} is not valid TOML ({error}); correct that line.") from error
     except OSError as error:
         raise LineageError(f"Lineage {path.name} cannot be read ({error.strerror}); see to its permissions.") from error
@@ -165,7 +165,7 @@ def _path(text: str, folder: Path, keep: bool = False) -> Path | str:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a name beyond all measure
+    except OSError:  # a name too long for the disk
         return False
 
 

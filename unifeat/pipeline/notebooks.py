@@ -83,9 +83,9 @@ def run_notebooks(paths: Sequence[Path], output: Path, parameters: dict, report:
                   state: str, again: bool = False) -> list[Outcome]:
     """Execute notebooks one after another in their own folder; executed copies go to `output`.
 
-    One whose cells, `state` (see `records.state`) and written files are those of its last run is left out, unless
-    `again`. `report` is called after each. Each gets a fresh kernel of this very interpreter, which ends with the
-    notebook and with this process.
+    One whose cells, `state` (see `notebook_cache.state`) and written files are those of its last run is left out,
+    unless `again`. `report` is called after each. Each gets a fresh kernel of this very interpreter, which ends with
+    the notebook and with this process.
 
     Raises:
         NotebookError: a cell failed or the kernel died; later notebooks are not run.

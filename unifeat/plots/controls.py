@@ -66,7 +66,7 @@ FAMILIES = {"length": ("o", "#0072B2"), "width": ("s", "#D55E00"), "k": ("^", "#
 def frontier(frame: pd.DataFrame, goal: dict, note: str = ""):
     """Seed ceiling against cross-entropy recovered, one mark per recipe; bars are 95 % intervals.
 
-    frame: as from `frontier.frontier`; goal: ceiling and ce_recovered_mean that were aimed at (shaded).
+    frame: as from `sae_recipes.frontier`; goal: ceiling and ce_recovered_mean that were aimed at (shaded).
     """
     fig = picture(3.6, note)
     ax = fig.subplots()

@@ -18,8 +18,8 @@ def causal(run: Run, parent: tuple[str, int], child: tuple[str, int], count: int
            ) -> pd.DataFrame:
     """Do matched features move the same predictions? `count` one-to-one pairs, evenly spread over r.
 
-    Each feature is taken out of its own model (x - f_i d_i / s) at `tokens` probe tokens on which either of the pair
-    fires; agreement: Pearson's r of the logit changes (centred per token) of both models over tokens x vocabulary;
+    Each feature is taken out of its own model (x - f_i d_i / s) at `tokens` tokens on which either of the pair fires;
+    agreement: Pearson's r of the logit changes (centred per token) of both models over tokens x vocabulary;
     random: the same between the parent's feature and another pair's child feature, taken out at the same tokens at
     the mean of its activations. In a one-layer model a feature acts on its own token alone, so this is exact; in a
     deeper one it is the direct effect.
@@ -45,7 +45,7 @@ def causal(run: Run, parent: tuple[str, int], child: tuple[str, int], count: int
 
 
 class _Ablation:
-    """The logit changes that taking a feature out of a model makes on probe tokens."""
+    """The logit changes that taking a feature out of a model makes on tokens of the comparison text."""
 
     def __init__(self, run: Run, which: tuple[str, int]):
         self.model, self.sae = run.model(which[0]), run.sae(*which)
@@ -56,7 +56,7 @@ class _Ablation:
         return self.f.indices[self.f.indptr[feature]:self.f.indptr[feature + 1]]
 
     def effect(self, feature: int, at: np.ndarray, mean: bool = False) -> torch.Tensor:
-        """Change of the logits (tokens, vocab), centred per token, at probe tokens `at`; with `mean`, at the feature's
+        """Change of the logits (tokens, vocab), centred per token, at tokens `at`; with `mean`, at the feature's
         mean activation where it fires instead of its own at each token.
         """
         column = self.f[:, [feature]]

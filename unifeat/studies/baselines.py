@@ -58,7 +58,7 @@ def rotated(run: Run, parent: tuple[str, int], child: tuple[str, int]) -> dict:
 
 def neurons(run: Run, parent: str, child: str, other: Run | None = None) -> dict:
     """MLP neurons of `parent` against those of `child` (a model of the run `other`, if given), on at most NEURON_TOKENS
-    tokens of the probe.
+    tokens of the comparison text.
     """
     sides = ((run, parent), (other or run, child))
     rows = slice(None, None, max(1, len(run.comparison_text["block"]) // NEURON_TOKENS))

@@ -150,7 +150,7 @@ def thresholds(run: Run, taus=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)) -> pd.DataFra
 
 
 def mixes(run: Run) -> pd.DataFrame:
-    """Does the text of the probe decide? Each domain alone, and all in equal parts (x = domain or balanced)."""
+    """Does the comparison text decide? Each domain alone, and all in equal parts (x = domain or balanced)."""
     seeds, rows, edge = persistence.seed_pairs(run, "controlled"), [], first_edge(run)
     twins = [one for one in persistence.twins(run, edge[1])]
     for number, domain in enumerate(run.lineage.domains):
@@ -162,7 +162,7 @@ def mixes(run: Run) -> pd.DataFrame:
 
 
 def _within(run: Run, number: int, a: tuple[str, int], b: tuple[str, int]) -> dict:
-    """`comparison.compare` of two SAEs on the probe tokens of one domain; live features are counted there too."""
+    """`comparison.compare` of two SAEs on one domain of the comparison text; live features are counted there too."""
     kept = run.comparison_text["domain"] == number
     return _stored(run, f"mix-{run.lineage.domains[number]}-{a[0]}{a[1]}-{b[0]}{b[1]}", [run, run], a, b, kept)
 

@@ -36,7 +36,7 @@ def version(*builders) -> str:
 
 @functools.lru_cache(maxsize=512)
 def _file(name: str) -> Path | None:
-    """Where a module's code is; None if there is no such module, as for a function named in an import."""
+    """Where a module's code is; None where the name is no module, such as a function's."""
     module = sys.modules.get(name)
     if module is not None and getattr(module, "__file__", None):
         return Path(module.__file__)
