@@ -176,7 +176,7 @@ def test_a_folder_that_is_not_ours(refused, models, text, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize(("option", "value", "words"), [
     *(("--fail-under", value, "give a number from 0 to 1") for value in ("1.5", "-1", "nan", "many")),
-    *(("--activations", value, "give one from 1000 on") for value in ("0", "-5", "1e6", "9" * 30))])
+    *(("--activations", value, "give one from 1000 on") for value in ("0", "-5", "1e6", "9" * 30, "_", "1__0"))])
 def test_a_number_that_is_none(option, value, words, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(["track", "a", "b", "--text", "c", f"{option}={value}"])

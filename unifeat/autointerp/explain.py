@@ -60,10 +60,10 @@ def _jobs(run, name, frame) -> dict:
     only.
     """
     f = sparse.csc_matrix(groups.activations(run, name))[:, frame["feature"].to_numpy()]
-    common, window, rng = run.comparison_text, groups.windows(run), np.random.default_rng(run.lineage.comparison.seed)
-    learning = rules.halves(common["document"], common["domain"])
+    text, window, rng = run.comparison_text, groups.windows(run), np.random.default_rng(run.lineage.comparison.seed)
+    learning = rules.halves(text["document"], text["domain"])
     words = [prompts.plain(bpe.token_text(run.corpus.tokenizer, i)) for i in
-             common["blocks"][common["block"], common["position"]]]
+             text["blocks"][text["block"], text["position"]]]
     shown = [_contexts(f[:, j], learning, window, 8, 0, rng) for j in range(f.shape[1])]
     held = [_contexts(f[:, j], ~learning, window, 4, 4, rng) for j in range(f.shape[1])]
     mixed = [_contexts(f[:, j], ~learning, window, DETECTED, DETECTED, rng) for j in range(f.shape[1])]

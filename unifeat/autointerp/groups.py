@@ -40,10 +40,9 @@ def focus(run: Run) -> tuple[str, str | None, str | None]:
 
 def table(run: Run) -> np.ndarray:
     """`rules.slots` of the comparison text's tokens."""
-    common, tokens = run.comparison_text, run.corpus.tokenizer
-    texts = [bpe.token_text(tokens, i) for i in range(len(tokens))]
-    classes = np.array([0] + [rules.classify(text) for text in texts[1:]])
-    return rules.slots(common["blocks"].astype(np.int64), common["block"], common["position"], classes)
+    text, tokens = run.comparison_text, run.corpus.tokenizer
+    classes = np.array([0] + [rules.classify(bpe.token_text(tokens, i)) for i in range(1, len(tokens))])
+    return rules.slots(text["blocks"].astype(np.int64), text["block"], text["position"], classes)
 
 
 def quoted(run: Run):
@@ -55,8 +54,8 @@ def quoted(run: Run):
 
 def windows(run: Run) -> np.ndarray:
     """Number of the WINDOW-token stretch of a block that each token of the comparison text is in."""
-    common = run.comparison_text
-    return common["block"] * 10_000 + common["position"] // WINDOW
+    text = run.comparison_text
+    return text["block"] * 10_000 + text["position"] // WINDOW
 
 
 def lexical(run: Run, name: str, seed: int | None = None) -> pd.DataFrame:
@@ -87,18 +86,18 @@ def activations(run: Run, name: str, seed: int | None = None) -> sparse.csr_matr
 def _lexical(run, name, seed, folder):
     f = activations(run, name, seed)
     live = np.flatnonzero(features.fires(f) >= run.lineage.comparison.min_fires)
-    f, common, slots = f[:, live], run.comparison_text, table(run)
-    learning, window = rules.halves(common["document"], common["domain"]), windows(run)
+    f, text, slots = f[:, live], run.comparison_text, table(run)
+    learning, window = rules.halves(text["document"], text["domain"]), windows(run)
     learned = rules.learn(f[learning], slots[:, learning])
     held, predicted = f[~learning], rules.simulate(learned, slots[:, ~learning])
     shuffled = predicted[:, derangement(len(live), run.lineage.comparison.seed)]
-    text = quoted(run)
+    quote = quoted(run)
     found = dict(simulation=scores.simulation(held, predicted),
                   detection=scores.detection(held, predicted, window[~learning]),
                   simulation_shuffled=scores.simulation(held, shuffled),
                   detection_shuffled=scores.detection(held, shuffled, window[~learning]))
     frame = pd.DataFrame(dict(model=name, seed=seed, feature=live, explainer="lexical",
-                              explanation=[rules.sentence(rule, text) for rule in learned]) | found)
+                              explanation=[rules.sentence(rule, quote) for rule in learned]) | found)
     (folder / "table.csv").write_text(csv(frame), encoding="utf-8")
 
 

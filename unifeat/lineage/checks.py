@@ -7,6 +7,7 @@ import re
 from unifeat.lineage.complaints import shown
 from unifeat.lineage.lineage import Lineage
 from unifeat.lineage.settings import KINDS, SOURCES, WAYS, LineageError, Member
+from unifeat.text import files
 
 # Words of the tables, as is r_ before a model's name, and "balanced" among domains.
 TAKEN = ("ngram", "neurons", "random", "untrained", "both", "several", "new", "neither", "twin", "fires")
@@ -156,7 +157,7 @@ def _of_text(p: Lineage):
         yield (*at, "hub"), source != "hub" or one.hub, "a data set when the source is hub"
         yield (*at, "path"), source != "files" or one.path or p.corpora.folder, (
             "a folder or file when the source is files")
-        yield (*at, "language"), one.language in ("", "python", "lua"), "python, lua or empty"
+        yield (*at, "language"), one.language in ("", *files.EXTENSIONS), "python, lua or empty"
         yield from _drawn(at, one)
 
 

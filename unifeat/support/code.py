@@ -58,19 +58,18 @@ def _parsed(path: Path, _changed: int) -> tuple[str, tuple[str, ...]]:
     return hashlib.sha256(f"{ast.dump(tree)}{ours}".encode()).hexdigest(), tuple(stripped.imports)
 
 
-def _tree(text: str, attempts: int = 100) -> ast.Module:
+def _tree(text: str) -> ast.Module:
     """The syntax tree of a module.
 
-    Python 3.11 counts the depth of ast.parse once for all threads, so that a library parsing in another thread at the
-    same moment makes ours fail with a SystemError (CPython issue 106905); our own threads take turns, and we try again.
+    Python 3.11 counts the depth of ast.parse once for all threads (CPython issue 106905). Our threads take turns, but
+    np.load parses its header with ast.literal_eval, and one of those in another thread makes ours fail: we try again.
     """
-    while True:
+    for left in reversed(range(100)):
         try:
             with import_lock.LOCK:
                 return ast.parse(text)
         except SystemError:
-            attempts -= 1
-            if not attempts:
+            if not left:
                 raise
             time.sleep(0.01)
 

@@ -3,6 +3,6 @@
 import threading
 
 # transformers takes seconds to import, so it is imported where it is used, and resolves its names only then: two
-# threads at that at once get an ImportError. It also swaps global functions while it loads a model. And Python 3.11
-# counts the depth of ast.parse once for all threads (CPython issue 106905): two at once get a SystemError.
+# threads at that at once get an ImportError. It also swaps global functions while it loads a model. And two threads in
+# ast.parse at once disturb each other (see code._tree).
 LOCK = threading.RLock()

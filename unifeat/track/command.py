@@ -44,7 +44,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    if not re.fullmatch("[0-9_]{1,12}", text) or not 1000 <= int(text) < 10**10:
+    if len(text) > 12 or not re.fullmatch("[0-9]+(_[0-9]+)*", text) or not 1000 <= int(text) < 10**10:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of activations; give one from 1000 on")
     return int(text)
 

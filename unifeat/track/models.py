@@ -19,8 +19,7 @@ def track(a: Thing, b: Thing, text: Texts, quick: bool = False, hook: str = "", 
     Raises:
         UnifeatError: models that cannot be read or compared, no such hook point, too little text.
     """
-    run = start({"A": (a.where, a.label), "B": (b.where, b.label)}, text, quick, hook,
-                activations=activations)
+    run = start({"A": (a.where, a.label), "B": (b.where, b.label)}, text, quick, hook, activations=activations)
     print(estimate.of_models(run), flush=True)
     train(run)
     left, right = run.lineage.names
