@@ -71,7 +71,7 @@ def trainer(model, blocks: dict, config: Training, bf16=False, attention=False, 
               dict(params=[p for p in model.parameters() if p.ndim <= 1], weight_decay=0.0)]
     optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, config.beta2), fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: training.schedule(step, steps, config) / config.lr)
+        optimizer, lambda step: training.schedule(step, steps, config))
     arguments = TrainingArguments(
         output_dir=str(harness.scratch() / "trainer"), max_steps=steps, per_device_train_batch_size=config.batch,
         max_grad_norm=config.clip, bf16=bf16, torch_compile=torch_compile, train_sampling_strategy="sequential",

@@ -176,6 +176,7 @@ def _of_models(p: Lineage):
             yield (*at, "batch"), t.batch > 0, "at least 1"
             yield (*at, "tokens"), t.tokens >= t.batch * p.corpora.context, "at least one batch"
             yield (*at, "lr"), t.lr > 0, "positive"
+            yield (*at, "muon"), t.muon >= 0, "0 (AdamW alone) or positive"
             yield (*at, "evaluations"), t.evaluations >= 2, "at least 2 (before and after)"
             yield (*at, "seed"), t.seed >= 0, SEED
 

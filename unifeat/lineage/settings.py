@@ -75,7 +75,7 @@ class Model:
 
 @table
 class Training:
-    """One language-model training run: AdamW, linear warm-up, cosine decay."""
+    """One language-model training run: AdamW (and Muon), linear warm-up, cosine decay."""
 
     tokens: int
     batch: int  # blocks per step
@@ -87,6 +87,7 @@ class Training:
     clip: float  # gradient norm
     evaluations: int  # validation passes along the run, the first before any step
     seed: int  # order of the blocks
+    muon: float = 0.0  # learning rate of the layers' matrices, by Muon; 0 = AdamW for them too
     text: tuple[str, ...] = ()  # domains, mixed by blocks in proportion to `weights`
     weights: tuple[float, ...] = ()  # one per domain; () = equal
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from unifeat import lm
-from unifeat.support.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
+from unifeat.lm.optimizer import Optimizer
+from unifeat.support.checkpoint import Checkpoint
 from unifeat.support.parallel import Bar
 
 
@@ -55,17 +56,17 @@ def loss_of(model, tokens: torch.Tensor) -> torch.Tensor:
 
 
 def schedule(step: int, steps: int, config) -> float:
-    """Learning rate at `step` of `steps`: linear warm-up, then a cosine down to final_lr * lr.
+    """Share of the learning rate at `step` of `steps`: linear warm-up, then a cosine down to final_lr.
 
     >>> from types import SimpleNamespace
-    >>> config = SimpleNamespace(lr=1.0, warmup=10, final_lr=0.02)
+    >>> config = SimpleNamespace(warmup=10, final_lr=0.02)
     >>> [round(schedule(step, 100, config), 3) for step in (0, 4, 10, 55, 100)]
     [0.1, 0.5, 1.0, 0.51, 0.02]
     """
     if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
+        return (step + 1) / config.warmup
     share = (step - config.warmup) / max(1, steps - config.warmup)
-    return config.lr * (config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
+    return config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
 
 
 def mixture(sizes: list[int], weights: Iterable[float], count: int, seed: int) -> np.ndarray:
@@ -112,7 +113,7 @@ def train(model, blocks: dict[str, np.ndarray], config, validation: dict[str, np
     last = steps if until is None else min(until, steps)
     order = mixture([len(part) for part in parts], config.weights, steps * config.batch, config.seed)
     model.to(lm.device())
-    optimizer = _optimizer(model, config)
+    optimizer = Optimizer(model, config)
     marks = set(np.linspace(0, steps, config.evaluations).astype(int).tolist())
     every = max(1, steps // 200)
     saved = Checkpoint(folder)
@@ -145,31 +146,19 @@ def train(model, blocks: dict[str, np.ndarray], config, validation: dict[str, np
     return log
 
 
-def _optimizer(model, config) -> torch.optim.AdamW:
-    """AdamW; norm vectors are not decayed."""
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
-    return torch.optim.AdamW([dict(params=matrices, weight_decay=config.weight_decay),
-                              dict(params=vectors, weight_decay=0.0)],
-                             lr=config.lr, betas=(0.9, config.beta2), fused=True)
-
-
-def _step(model, optimizer, tokens: torch.Tensor, rate: float, clip: float) -> torch.Tensor:
-    """One optimiser step at learning rate `rate`; the loss before it."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+def _step(model, optimizer: Optimizer, tokens: torch.Tensor, share: float, clip: float) -> torch.Tensor:
+    """One optimiser step at a share of the learning rate; the loss before it."""
     loss = loss_of(model, tokens)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
-    optimizer.step()
-    optimizer.zero_grad()
+    optimizer.step(share)
     return loss.detach()
 
 
 def _save(saved: Checkpoint, model, optimizer, step: int, log: list, running: list) -> None:
     weights = {f"model.{name}": value for name, value in model.state_dict().items()}
     losses = {"running": torch.stack(running)} if running else {}
-    saved.save(weights | losses | optimizer_tensors(optimizer), dict(step=step, log=log))
+    saved.save(weights | losses | optimizer.tensors(), dict(step=step, log=log))
 
 
 def _restore(saved: Checkpoint, model, optimizer) -> tuple[int, list, list]:
@@ -179,7 +168,7 @@ def _restore(saved: Checkpoint, model, optimizer) -> tuple[int, list, list]:
     tensors, state = found
     model.load_state_dict({key.removeprefix("model."): value for key, value in tensors.items()
                            if key.startswith("model.")})
-    restore_optimizer(optimizer, tensors)
+    optimizer.restore(tensors)
     return state["step"], state["log"], list(tensors.get("running", torch.empty(0)).to(lm.device()))
 
 
