@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from unifeat import lineage, lm
 from unifeat.lm import plain, training
+from unifeat.lm.optimizer import Optimizer
 
 SMOKE = lineage.read("smoke")
 CONFIG = dataclasses.replace(SMOKE.models["base"].train, text=("english",), weights=(1.0,), tokens=32 * 8 * 30, batch=8,
@@ -103,6 +104,34 @@ def test_all_is_trained_but_norms_are_not_decayed(monkeypatch):
     assert moved() == {name: "norm" not in name for name in moved()} and not any(moved(weight_decay=0.0).values())
 
 
+@pytest.mark.parametrize("muon", [0.0, 5e-3])
+def test_muon_takes_the_layers_matrices_and_nothing_else(muon):
+    model = lm.build(SMOKE.model, 64, 32)
+    made = Optimizer(model, dataclasses.replace(CONFIG, muon=muon))
+    names = {id(p): name for name, p in model.named_parameters()}
+    ours = {names[id(p)] for part in made.parts[1:] for group in part.param_groups for p in group["params"]}
+    assert ours == ({name for name in names.values() if "proj" in name} if muon else set())
+    assert sum(len(group["params"]) for part in made.parts for group in part.param_groups) == len(names)
+
+
+def test_a_muon_step_is_the_momentums_nearest_orthogonal_matrix_at_the_size_of_an_adamw_step():
+    """Against the singular value decomposition: U V^T, times 0.2 sqrt(the longer side) (Liu et al. 2025, eq. 4).
+
+    Newton-Schulz in five steps leaves singular values between 0.7 and 1.2.
+    """
+    model = lm.build(SMOKE.model, 64, 32)
+    made = Optimizer(model, dataclasses.replace(CONFIG, muon=0.01, weight_decay=0.0))
+    weight = model.base_model.layers[0].mlp.up_proj.weight
+    before, weight.grad = weight.detach().clone(), torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    gradient = weight.grad.clone()
+    made.step(0.5)
+    u, _, v = torch.linalg.svd(gradient, full_matrices=False)
+    moved = (before - weight.detach()) / (0.5 * 0.01 * 0.2 * max(weight.shape) ** 0.5)
+    assert torch.nn.functional.cosine_similarity(moved.flatten(), (u @ v).flatten(), dim=0) > 0.97
+    values = torch.linalg.svdvals(moved)
+    assert values.min() > 0.5 and values.max() < 1.4
+
+
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.integers(0, 40), st.integers(0, 5))
 def test_mixture_uses_every_block_before_any_twice_and_keeps_the_shares(sizes, count, seed):
     order = training.mixture(sizes, [1.0] * len(sizes), count, seed)
@@ -130,6 +159,6 @@ def test_batches_may_begin_at_any_step():
 
 def test_schedule_rises_then_falls_to_its_end():
     rates = [training.schedule(step, 200, CONFIG) for step in range(201)]
-    assert rates[0] == CONFIG.lr / CONFIG.warmup and max(rates) == CONFIG.lr
+    assert rates[0] == 1 / CONFIG.warmup and max(rates) == 1
     assert rates[CONFIG.warmup:] == sorted(rates[CONFIG.warmup:], reverse=True)
-    assert rates[-1] == pytest.approx(CONFIG.lr * CONFIG.final_lr)
+    assert rates[-1] == pytest.approx(CONFIG.final_lr)
