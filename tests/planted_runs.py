@@ -34,11 +34,19 @@ class Planted(Run):
     def feature_stage(self, name):
         return store.Artefact(self.root, name, 0.0)
 
+    def look_stage(self, name):
+        return self.feature_stage(name)
+
+    def subsets(self, name, seed):
+        every = np.ones(len(self.live(name, seed)), bool)
+        return dict(beyond_token=every, beyond_neuron=every, beyond_both=every)
+
     @property
     def comparison_text(self):
         at = np.arange(TOKENS)
         domains = len(self.lineage.domains)
-        return dict(document=at // 60, domain=at * domains // TOKENS, block=at // 64, position=at % 64)
+        return dict(document=at // 60, domain=at * domains // TOKENS, block=at // 64, position=at % 64,
+                    token=1 + at % 7)
 
 
 def planted_run(folder: Path, models: str = "", kind=Planted) -> Planted:

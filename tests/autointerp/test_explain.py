@@ -91,7 +91,7 @@ def test_excerpts_of_a_detection_are_mixed_and_held_out(serve, small_run):
     asked = [body["messages"][1]["content"].split("\n") for body, _ in server.requests
              if "numbered excerpts" in body["messages"][0]["content"]]
     probe = small_run.comparison_text
-    held = ~rules.halves(probe["document"], probe["domain"])
+    held = ~token_features.halves(probe["document"], probe["domain"])
     texts = {"".join(f"t{i}" for i in row) for row in probe["blocks"][np.unique(probe["block"][held])]}
     lines = [line.split(": ") for one in asked for line in one]
     assert {text for _, text in lines} == texts and all(len(one) <= 5 for one in asked)

@@ -5,6 +5,7 @@ import pytest
 from scipy import sparse
 
 from unifeat.autointerp import rules, scores
+from unifeat.matching import token_features
 
 
 def table_of(ids, classes=None):
@@ -55,7 +56,7 @@ def test_an_unseen_value_is_silent(text):
 
 def test_the_learning_half_shares_no_document_with_the_other():
     document, domain = np.repeat(np.arange(10), 7), np.repeat([0, 1], 35)
-    half = rules.halves(document, domain)
+    half = token_features.halves(document, domain)
     assert not set(document[half]) & set(document[~half])
     assert all(half[domain == d].any() and (~half[domain == d]).any() for d in (0, 1))
 

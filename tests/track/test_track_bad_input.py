@@ -153,7 +153,7 @@ def test_saes_that_do_not_fit(refused, models, text, tmp_path):
 
 
 @pytest.mark.parametrize("content", [dict(mine="x"), {"index.html": "mine"}, {"index.html": "x", "card.json": "{}"},
-                                     {"card.json": '{"schema": "unifeat.track/1"}', "notes.txt": "mine"}])
+                                     {"card.json": '{"schema": "unifeat.track/2"}', "notes.txt": "mine"}])
 def test_a_folder_that_holds_something_is_not_written_to(refused, models, text, tmp_path, content):
     (tmp_path / "mine").mkdir()
     for name, words in content.items():

@@ -25,12 +25,12 @@ def track(models, text, store, tmp_path, capsys):
 
 def test_a_model_and_its_copy_agree_as_two_saes_of_one_model_do(track):
     status, card, out = track("base", "copy")
-    assert status == 0 and card["schema"] == "unifeat.track/1" and card["kind"] == "model"
+    assert status == 0 and card["schema"] == "unifeat.track/2" and card["kind"] == "model"
     for side in card["sides"].values():
         assert side["share"] == pytest.approx(side["ceiling"], abs=0.01)
         assert side["ci"][0] <= side["share"] <= side["ci"][1]
         assert side["excess"] == pytest.approx(1, abs=0.05) or side["ceiling"] == max(side["nulls"].values())
-        assert set(side["nulls"]) == {"permuted", "rotated", "untrained"} and side["nulls"]["permuted"] < 0.02
+        assert set(side["nulls"]) == {"within_token", "rotated", "untrained"} and side["nulls"]["within_token"] < 0.1
     assert card["sides"]["both"]["share"]**2 == pytest.approx(
         card["sides"]["persist"]["share"] * card["sides"]["survive"]["share"])
     first, *rest = out.out.splitlines()

@@ -103,7 +103,7 @@ def test_the_card_holds_every_number(made):
 
 def test_a_figure_without_numbers_is_still_one():
     none = [None] * 3
-    drawn = curve.figure([0, 0.5, 1], dict(share=none, ci_low=none, ci_high=none, permuted=none), 0.5, "share", "a")
+    drawn = curve.figure([0, 0.5, 1], dict(share=none, ci_low=none, ci_high=none, within_token=none), 0.5, "share", "a")
     assert Parsed(drawn).seen.count("svg") == 1 and "nan" not in drawn.lower()
 
 

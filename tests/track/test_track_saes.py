@@ -55,7 +55,7 @@ def test_the_same_latents_in_any_layout_and_order_persist(track, layouts, kind):
     persist = card["sides"]["persist"]
     assert status == 0 and card["kind"] == "sae" and persist["share"] > 0.97
     assert [one["layout"] for one in card["run"]["saes"]] == list(layouts)
-    assert set(persist["nulls"]) == {"permuted", "rotated"} and max(persist["nulls"].values()) < 0.5
+    assert set(persist["nulls"]) == {"within_token", "rotated"} and max(persist["nulls"].values()) < 0.5
     assert persist["ceiling"] is None and persist["excess"] is None
     assert sum("No ceiling for A and B: give a twin" in line for line in card["warnings"]) == 1
 

@@ -50,7 +50,7 @@ def test_a_wheel_in_an_empty_folder_and_home(installed, models, text, tmp_path):
     assert done.returncode == 0, done.stderr
     assert {path.name for path in here.iterdir()} == {"track-base-other"}
     card = json.loads((here / "track-base-other" / "card.json").read_text())
-    assert card["schema"] == "unifeat.track/1" and (here / "track-base-other" / "index.html").stat().st_size > 10_000
+    assert card["schema"] == "unifeat.track/2" and (here / "track-base-other" / "index.html").stat().st_size > 10_000
     assert (home / ".cache" / "unifeat" / "store").is_dir()
     assert run(*asked, "--fail-under", "1").returncode == 3  # from the store
     wrong = run("track", models["base"], "nowhere", "--text", text)

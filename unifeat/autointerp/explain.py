@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from unifeat.autointerp import client, groups, prompts, rules, scores
+from unifeat.autointerp import client, groups, prompts, scores
 from unifeat.autointerp.groups import WINDOW
 from unifeat.lineage.run import Run
+from unifeat.matching import token_features
 from unifeat.text import bpe
 
 EXPLAINING = dict(temperature=0, max_tokens=60)  # options of the three kinds of request
@@ -61,7 +62,7 @@ def _jobs(run, name, frame) -> dict:
     """
     f = sparse.csc_matrix(groups.activations(run, name))[:, frame["feature"].to_numpy()]
     text, window, rng = run.comparison_text, groups.windows(run), np.random.default_rng(run.lineage.comparison.seed)
-    learning = rules.halves(text["document"], text["domain"])
+    learning = token_features.halves(text["document"], text["domain"])
     words = [prompts.plain(bpe.token_text(run.corpus.tokenizer, i)) for i in
              text["blocks"][text["block"], text["position"]]]
     shown = [_contexts(f[:, j], learning, window, 8, 0, rng) for j in range(f.shape[1])]

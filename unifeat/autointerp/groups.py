@@ -9,6 +9,7 @@ from scipy import sparse
 from unifeat import sae
 from unifeat.autointerp import client, rules, scores
 from unifeat.lineage.run import Run
+from unifeat.matching import token_features
 from unifeat.sae import features
 from unifeat.studies import baselines
 from unifeat.support.tables import csv
@@ -87,7 +88,7 @@ def _lexical(run, name, seed, folder):
     f = activations(run, name, seed)
     live = np.flatnonzero(features.fires(f) >= run.lineage.comparison.min_fires)
     f, text, slots = f[:, live], run.comparison_text, table(run)
-    learning, window = rules.halves(text["document"], text["domain"]), windows(run)
+    learning, window = token_features.halves(text["document"], text["domain"]), windows(run)
     learned = rules.learn(f[learning], slots[:, learning])
     held, predicted = f[~learning], rules.simulate(learned, slots[:, ~learning])
     shuffled = predicted[:, derangement(len(live), run.lineage.comparison.seed)]

@@ -74,20 +74,6 @@ def slots(blocks: np.ndarray, block: np.ndarray, position: np.ndarray, classes: 
     return np.stack([here, classes[here], one, classes[one], two])
 
 
-def halves(document: np.ndarray, domain: np.ndarray) -> np.ndarray:
-    """Which tokens (bool) belong to the learning half: every other document of each domain.
-
-    >>> halves(np.array([0, 0, 1, 2, 3]), np.array([0, 0, 0, 1, 1])).tolist()
-    [True, True, False, True, False]
-    """
-    out = np.zeros(len(document), dtype=bool)
-    for one in np.unique(domain):
-        rows = domain == one
-        _, number = np.unique(document[rows], return_inverse=True)
-        out[rows] = number % 2 == 0
-    return out
-
-
 def learn(f: sparse.csr_matrix, table: np.ndarray) -> list[Rule]:
     """The best short rule for each column of the activations f (tokens, features); table: `slots` of these tokens.
 

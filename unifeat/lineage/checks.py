@@ -6,7 +6,7 @@ import re
 
 from unifeat.lineage.complaints import shown
 from unifeat.lineage.lineage import Lineage
-from unifeat.lineage.settings import KINDS, SOURCES, WAYS, LineageError, Member
+from unifeat.lineage.settings import KINDS, READS, SOURCES, WAYS, LineageError, Member, Sae
 from unifeat.text import files
 
 # Words of the tables, as is r_ before a model's name, and "balanced" among domains.
@@ -124,15 +124,8 @@ def _shared(p: Lineage):
         (("evaluation", "tokens"), e.tokens > 0, "positive"),
         (("evaluation", "ngram"), e.ngram >= 2, "at least 2"),
         (("merge", "points"), p.merge.points >= 2, "at least 2 (both ends)"),
-        (("sae", "kind"), s.kind in KINDS, f"one of {', '.join(KINDS)}"),
-        (("sae", "k"), 0 < s.k <= s.width, "between 1 and sae.width"),
-        (("sae", "k_first"), s.k_first >= s.k, "at least sae.k"),
-        (("sae", "k_anneal"), 0 <= s.k_anneal <= 1, "between 0 and 1"),
-        (("sae", "seeds"), len(set(s.seeds)) == len(s.seeds) >= 2 and min(s.seeds) >= 0,
-         "at least two different seeds of 0 or more, since the ceiling compares SAEs of one model"),
-        (("sae", "tokens"), s.tokens >= s.batch > 0, "at least one batch"),
-        (("sae", "lr"), s.lr > 0, "positive"),
-        (("sae", "decay"), 0 <= s.decay <= 1, "between 0 and 1"),
+        *_of_saes("sae", s),
+        *(_of_saes("published", p.published) if p.published else ()),
         (("comparison", "min_fires"), t.min_fires >= 2, "at least 2"),
         (("comparison", "tokens"), t.tokens >= t.min_fires,
          "at least comparison.min_fires, or no feature can be live"),
@@ -144,6 +137,22 @@ def _shared(p: Lineage):
         (("controls", "kinds"), set(o.kinds) <= set(KINDS), f"among {', '.join(KINDS)}"),
         (("controls", "expansions"), min(o.expansions, default=0) * m.d_mlp >= s.k,
          "wide enough for sae.k active latents"),
+    ]
+
+
+def _of_saes(where: str, s: Sae):
+    """What must be true of the SAEs' settings in the table `where`, as in `_shared`."""
+    return [
+        ((where, "kind"), s.kind in KINDS, f"one of {', '.join(KINDS)}"),
+        ((where, "k"), 0 < s.k <= s.width, "between 1 and its width"),
+        ((where, "k_first"), s.k_first >= s.k, "at least its k"),
+        ((where, "k_anneal"), 0 <= s.k_anneal <= 1, "between 0 and 1"),
+        ((where, "seeds"), len(set(s.seeds)) == len(s.seeds) >= 2 and min(s.seeds) >= 0,
+         "at least two different seeds of 0 or more, since the ceiling compares SAEs of one model"),
+        ((where, "tokens"), s.tokens >= s.batch > 0, "at least one batch"),
+        ((where, "lr"), s.lr > 0, "positive"),
+        ((where, "decay"), 0 <= s.decay <= 1, "between 0 and 1"),
+        ((where, "text"), s.text in READS, f"one of {', '.join(READS)}"),
     ]
 
 

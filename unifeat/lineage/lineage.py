@@ -35,6 +35,7 @@ class Lineage:
     sae: Sae
     comparison: Comparison
     controls: Controls
+    published: Sae | None = None  # the SAEs of the arm as_published, where there is one
     compare: tuple[tuple[str, str], ...] = ()  # pairs to compare beside the edges
     shipped: bool = field(default=False, compare=False)  # whether it came with the package, unchanged
 
@@ -78,8 +79,7 @@ class Lineage:
         return tuple(name for name in found if not self.models[name].untrained) or tuple(found)
 
     def mix(self, name: str) -> tuple[tuple[str, ...], tuple[float, ...]]:
-        """Domains and weights of the text that a model was trained on, which its SAEs read; a merge's is its
-        parents'."""
+        """Domains and weights of the text that a model was trained on; a merge's is its parents'."""
         one = self.models[name]
         if one.training:
             return one.training.text, one.training.weights
@@ -92,6 +92,10 @@ class Lineage:
             for domain, weight in zip(*self.mix(parent), strict=True):
                 total[domain] = total.get(domain, 0.0) + weight
         return tuple(total), tuple(total.values())
+
+    def sae_text(self, name: str) -> tuple[tuple[str, ...], tuple[float, ...]]:
+        """Domains and weights of the text that a model's SAEs read: the same for all models, or the model's own."""
+        return self.mix(name) if self.sae.text == "own" else (self.domains, (1.0,) * len(self.domains))
 
     @cached_property
     def layers(self) -> tuple[tuple[str, ...], ...]:

@@ -91,7 +91,7 @@ def _given(lineage: Lineage, text: str) -> Lineage:
         names.append(name)
     if not members:
         raise LineageError(f"MODELS={text} names no model; write name=folder,name=folder.")
-    found = replace(lineage, models=members, compare=(), shipped=False)
+    found = replace(lineage, models=members, compare=(), published=None, shipped=False)
     check(found)
     return found
 
@@ -179,8 +179,9 @@ def _laid(below: dict, above: dict) -> dict:
             out[key] = {name: _over(old.get(name, {}), one) for name, one in value.items()}
         else:
             out[key] = _over(old, value)
-    if "models" in above and "compare" not in above:
-        out.pop("compare", None)
+    for key in ("compare", "published") if "models" in above else ():  # they were said of the models below
+        if key not in above:
+            out.pop(key, None)
     return out
 
 
@@ -193,7 +194,8 @@ def _over(old, new):
 
 
 def _filled(table: dict, where: str) -> dict:
-    """The table with the defaults of [train] and [finetune] in each model that is trained, and equal weights."""
+    """The table with the defaults of [train] and [finetune] in each model that is trained, equal weights, and in
+    [published] what it does not say, from [sae]."""
     table, defaults = dict(table), {}
     for way in ("train", "finetune"):
         defaults[way] = table.pop(way, {})
@@ -201,6 +203,8 @@ def _filled(table: dict, where: str) -> dict:
             raise LineageError(f"{where}.{way} must be a table of settings, not {shown(defaults[way])}.")
         for key in defaults[way].keys() - set(fields([way])):
             raise LineageError(unknown([way, key], where))
+    if isinstance(table.get("published"), dict) and isinstance(table.get("sae"), dict):
+        table["published"] = table["sae"] | table["published"]
     if isinstance(table.get("models"), dict):
         members = {}
         for name, one in table["models"].items():

@@ -22,6 +22,11 @@ COLUMNS = ["model", "kind", "seed", "arm", "width", "l0", "fvu", "ce_recovered_m
 class Saes(Models):
     """The stages that make SAEs and read them."""
 
+    @property
+    def arm(self) -> str:
+        """Which SAEs these are: controlled, or as_published."""
+        return "as_published" if self.lineage.sae == self.lineage.published else "controlled"
+
     def train_saes(self) -> None:
         """Make the SAEs of all models ready, and their features and metrics, several models at a time."""
         names = self.lineage.names
@@ -37,7 +42,7 @@ class Saes(Models):
     @lru_cache  # noqa: B019
     def sae_stage(self, name: str, bar=None):
         """The result that holds a model's SAEs, one per seed."""
-        domains, weights = self.lineage.mix(name)
+        domains, weights = self.lineage.sae_text(name)
         config = self.lineage.sae
 
         def build(folder):
@@ -89,21 +94,22 @@ class Saes(Models):
         """The result that holds the metrics of a model's SAEs."""
         def build(folder):
             rows = []
-            domains, _ = self.lineage.mix(name)
+            domains, _ = self.lineage.sae_text(name)
             share = self.lineage.evaluation.tokens // len(domains)
             blocks = np.concatenate([self.blocks(d, tokens=share) for d in domains])
             saes = self.saes(name)
             for one, found in zip(saes, sae.evaluate(saes, self.model(name), blocks), strict=True):
                 np.save(folder / f"density{one.seed}.npy", found.pop("density"))
-                rows.append(dict(model=name, kind=one.kind, seed=one.seed, arm="controlled", width=one.width,
+                rows.append(dict(model=name, kind=one.kind, seed=one.seed, arm=self.arm, width=one.width,
                                  dead_share=one.dead_share, live=len(self.live(name, one.seed))) | found)
             tables.write(folder, rows, COLUMNS)
 
-        return self.stage(f"sae-metrics-{name}", build, [self.lineage.evaluation, self.lineage.comparison.min_fires],
+        return self.stage(f"sae-metrics-{name}", build, [self.lineage.evaluation, self.lineage.comparison.min_fires,
+                                                         self.arm],
                           [self.sae_stage(name), self.feature_stage(name)])
 
     def sae_table(self, *names: str) -> pd.DataFrame:
-        """saes.csv: one row per SAE of the named models (all), metrics on held-out text of the model's own mix."""
+        """saes.csv: one row per SAE of the named models (all), metrics on held-out text of what they read."""
         return pd.concat([tables.read(self.metric_stage(name)) for name in names or self.lineage.names],
                          ignore_index=True)
 

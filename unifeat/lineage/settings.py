@@ -8,6 +8,7 @@ from unifeat.support.errors import UnifeatError
 
 SOURCES = ("embedded", "hub", "files")
 KINDS = ("relu", "topk", "batchtopk")
+READS = ("common", "own")
 WAYS = ("train", "finetune", "merge", "checkpoint", "given", "untrained", "quantized", "perturbed")
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -198,6 +199,7 @@ class Sae:
     beta2: float
     aux: float  # weight of the auxiliary loss that revives dead latents
     dead_after: int  # tokens without firing after which a latent counts as dead
+    text: str = "common"  # common: all domains in equal parts, the same for every model; own: what the model reads
 
 
 @table

@@ -48,9 +48,9 @@ class Texts(Stages):
 
     @cached_property
     def comparison_text(self) -> dict[str, np.ndarray]:
-        """The text of all comparisons: blocks (n, context), and per kept token its block, position, document,
-        domain."""
+        """The text of all comparisons: blocks (n, context), and per kept token its block, position, document, domain
+        and token id."""
         found = comparison_text.take(self.corpus, self.lineage.comparison.tokens)
         block, position = np.nonzero(found["blocks"])  # the special token, 0, is left out
-        return dict(blocks=found["blocks"], block=block, position=position,
+        return dict(blocks=found["blocks"], block=block, position=position, token=found["blocks"][block, position],
                     document=found["document"][block, position], domain=found["domain"][block])

@@ -1,9 +1,9 @@
 """How sure the shares of a matching are: bootstrap over documents, calibrated, and the ends of an interval."""
 
 import numpy as np
-from scipy import sparse
+from scipy import sparse, stats
 
-from unifeat.matching.match import ROUNDING, TAUS, Match
+from unifeat.matching.match import ROUNDING, RULES, SIDES, TAUS, Match
 
 
 def bootstrap(a, b, found: Match, documents: np.ndarray, strata: np.ndarray, resamples: int, seed: int,
@@ -15,12 +15,20 @@ def bootstrap(a, b, found: Match, documents: np.ndarray, strata: np.ndarray, res
     of the full text, and the shares of the resamples are then widened (see `calibrated`); their percentiles are the
     interval. The truth that it covers is the share of these features whose r over unlimited text is at least tau.
     """
+    return spread(found, resampled_r(a, b, found, documents, strata, resamples, seed), taus)
+
+
+def spread(found: Match, resampled: dict, taus=TAUS, of=(None, None)) -> dict[tuple[str, str], np.ndarray]:
+    """The shares of `bootstrap` from what `resampled_r` gives; of: masks of the features counted on each side."""
     out = {}
-    for (rule, side), (r, pairs) in resampled_r(a, b, found, documents, strata, resamples, seed).items():
-        out[rule, side] = calibrated(found.r[pairs[:, 0], pairs[:, 1]], r, found.r.shape[side == "child"], taus)
-        if rule != "best":  # the same pairs over the other side's number of features
-            n_a, n_b = found.r.shape
-            out[rule, "child"] = out[rule, "parent"] * n_a / n_b if n_b else out[rule, "parent"]
+    for rule in RULES:
+        for axis, side in enumerate(SIDES):
+            r, pairs = resampled[rule, side if rule == "best" else "parent"]
+            mask, size = of[axis], found.r.shape[axis]
+            if mask is not None:
+                kept, size = mask[pairs[:, axis]], int(mask.sum())
+                r, pairs = r[:, kept], pairs[kept]
+            out[rule, side] = calibrated(found.r[pairs[:, 0], pairs[:, 1]], r, size, taus)
     return out
 
 
@@ -74,6 +82,27 @@ def interval(shares: np.ndarray, observed=None, level: float = 0.95, bounds=(0, 
         return np.full((2, *shares.shape[1:]), np.nan)
     ends = np.clip(np.nanpercentile(shares, [50 * (1 - level), 50 * (1 + level)], axis=0), *bounds)
     return ends if observed is None else np.stack([np.fmin(ends[0], observed), np.fmax(ends[1], observed)])
+
+
+def over_seeds(ends: np.ndarray, observed, left_out: np.ndarray, bounds=(0, 1), level: float = 0.95) -> np.ndarray:
+    """Ends (2, ...) of an interval over documents, widened by what other seeds of the SAEs would change.
+
+    left_out (seeds, ...): the estimate without one seed at a time. Their jackknife standard error (Tukey 1958),
+
+        s^2 = (n - 1) / n  sum_i (left_out_i - mean)^2,
+
+    times Student's t of n - 1 degrees of freedom is added to each half of the interval, square and square (Zou & Donner
+    2008, "recovery of variance estimates"). For two seeds or fewer nothing is known of their spread, and nothing added.
+
+    >>> over_seeds(np.array([0.4, 0.6]), 0.5, np.array([0.5, 0.5, 0.5])).tolist()
+    [0.4, 0.6]
+    """
+    n = len(left_out)
+    if n < 3:
+        return ends
+    error = np.sqrt((n - 1) / n * ((left_out - left_out.mean(0)) ** 2).sum(0)) * stats.t.ppf((1 + level) / 2, n - 1)
+    low, high = observed - np.hypot(observed - ends[0], error), observed + np.hypot(ends[1] - observed, error)
+    return np.clip(np.stack([low, high]), *bounds)
 
 
 def resampled_r(a, b, found: Match, documents: np.ndarray, strata: np.ndarray, resamples: int, seed: int) -> dict:

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 RULES = ("best", "mutual", "one_to_one")
+SIDES = ("parent", "child")  # a, the rows of r, and b
 TAUS = np.round(np.linspace(0, 1, 41), 3)  # grid of the threshold curves; holds 0.8
 ROUNDING = 1e-9  # an exact copy has r = 1 up to this
 
@@ -55,20 +56,49 @@ def match(r: np.ndarray) -> Match:
     return Match(r, of_a, of_b, np.stack([rows, of_a[rows]], axis=1), assigned)
 
 
-def persistence(found: Match, taus=TAUS) -> dict[tuple[str, str], np.ndarray]:
-    """Share of features with a partner at r >= tau: {(rule, side): array over taus}; NaN if a side is empty."""
+def persistence(found: Match, taus=TAUS, of=(None, None)) -> dict[tuple[str, str], np.ndarray]:
+    """Share of features with a partner at r >= tau: {(rule, side): array over taus}; NaN if there are none.
+
+    of: masks of the features that are counted on each side, None for all; their partners may be any.
+    """
     out, taus = {}, np.asarray(taus, float)
     for rule in RULES:
-        for side, n in zip(("parent", "child"), found.r.shape, strict=True):
-            pairs = found.pairs(rule, side)
+        for axis, side in enumerate(SIDES):
+            pairs, n = counted(found, rule, side, of[axis])
             r = np.sort(found.r[pairs[:, 0], pairs[:, 1]])
             out[rule, side] = (len(r) - np.searchsorted(r, taus - ROUNDING)) / n if n else np.full(len(taus), np.nan)
     return out
 
 
+def counted(found: Match, rule: str, side: str, of: np.ndarray | None) -> tuple[np.ndarray, int]:
+    """Pairs (n, 2) whose feature of `side` is in the mask `of` (None: all), and how many features that mask has."""
+    pairs, axis = found.pairs(rule, side), SIDES.index(side)
+    return (pairs, found.r.shape[axis]) if of is None else (pairs[of[pairs[:, axis]]], int(of.sum()))
+
+
 def permute(b, seed: int):
     """Rows of `b` in random order: the token-permutation null keeps every density and breaks every agreement."""
     return b[np.random.default_rng(seed).permutation(b.shape[0])]
+
+
+def permute_within(tokens: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows, and for each of them another row of the same token: the null that leaves only what the token gives.
+
+    tokens (n,): the current token of every row. Each token's rows are shuffled and every row takes the next one, so
+    that none keeps its own; rows of a token that stands once are left out.
+
+    >>> rows, others = permute_within(np.array([7, 5, 7, 9]), 0)
+    >>> rows.tolist(), others.tolist()
+    ([0, 2], [2, 0])
+    """
+    shuffled = np.random.default_rng(seed).permutation(len(tokens))
+    rows = shuffled[np.argsort(tokens[shuffled], kind="stable")]
+    _, starts, counts = np.unique(tokens[rows], return_index=True, return_counts=True)
+    others = np.roll(rows, -1)
+    others[starts + counts - 1] = rows[starts]
+    kept = np.repeat(counts, counts) > 1
+    order = np.argsort(rows[kept])
+    return rows[kept][order], others[kept][order]
 
 
 def excess(observed, ceiling, null):

@@ -106,7 +106,7 @@ def _about_model(run: Run, name: str, model) -> str:
 
 def _about_saes(run: Run, name: str, one) -> str:
     width, d = one.w_enc.shape
-    domains = " + ".join(dict.fromkeys(run.lineage.mix(name)[0]))
+    domains = " + ".join(dict.fromkeys(run.lineage.sae_text(name)[0]))
     given = " The model was given: the text below is what its SAEs have seen." if name in run.given else ""
     active = "latents active where positive" if one.kind == "relu" else f"k = {one.k}"
     return (f"Sparse autoencoders of the activations at `{one.hook}` ({lm.HOOKS[one.hook.split('.', 2)[2]]}) of the "

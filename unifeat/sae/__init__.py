@@ -6,8 +6,8 @@ how well it describes a model. `training.train` trains several seeds on one stre
 `plain` states the fast kernels as formulas.
 """
 
-from unifeat.sae.metrics import evaluate
+from unifeat.sae.metrics import axis_cosine, evaluate
 from unifeat.sae.model import KINDS, ROWS, Sae, SaeError, act, load, save
 from unifeat.sae.topk import topk
 
-__all__ = ["KINDS", "ROWS", "Sae", "SaeError", "act", "evaluate", "topk", "load", "save"]
+__all__ = ["KINDS", "ROWS", "Sae", "SaeError", "act", "axis_cosine", "evaluate", "topk", "load", "save"]

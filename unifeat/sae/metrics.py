@@ -36,6 +36,14 @@ def evaluate(saes: list[Sae], model, blocks: np.ndarray, batch: int = 32) -> lis
     return out
 
 
+def axis_cosine(sae: Sae) -> np.ndarray:
+    """The greatest cosine, of either sign, of each latent's decoder with an axis of what the SAE reads, (width,).
+
+    At an MLP's activation an axis is a neuron: a latent near 1 is that one neuron, which nearly every SAE finds.
+    """
+    return torch.nn.functional.normalize(sae.w_dec.float(), dim=1).abs().amax(1).cpu().numpy()
+
+
 class _Moments:
     """Sum of the activations that pass, special tokens left out; kept: masks (batch, context) in their order."""
 

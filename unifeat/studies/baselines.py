@@ -1,8 +1,8 @@
 """The lower rungs of the ladder: what features match when there is little or nothing to share.
 
 `rotated`: the child's SAE reads its activations in randomly rotated axes. `neurons`: MLP neurons in place of
-features. `random`: an SAE on a language model that was never trained. Each returns the arrays of
-`comparison.compare`, kept in the store.
+features. `random`: an SAE on a language model that was never trained. `permuted`: all tokens permuted. Each returns the
+arrays of `comparison.compare`, kept in the store.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from unifeat import sae
+from unifeat import matching, sae
 from unifeat.lineage.run import Run
 from unifeat.matching import comparison
 from unifeat.sae import features
@@ -70,11 +70,11 @@ def neurons(run: Run, parent: str, child: str, other: Run | None = None) -> dict
 
 
 def random_saes(run: Run, bar=None):
-    """The result that holds the SAE (the first seed) of an untrained model, on the first root's text; `bar` as in
+    """The result that holds the SAE (the first seed) of an untrained model, on what the first root's read; `bar` as in
     `Run.sae_stage`."""
     p = run.lineage
     config = dataclasses.replace(p.sae, seeds=p.sae.seeds[:1])
-    domains, weights = run.lineage.mix(run.lineage.roots[0])
+    domains, weights = run.lineage.sae_text(run.lineage.roots[0])
 
     def build(folder):
         model = run.untrained()
@@ -97,7 +97,18 @@ def random(run: Run, child: tuple[str, int]) -> dict:
         return (_live(run, sparse.load_npz(artefact.folder / "features.npz")),
                 run.features(*child)[:, run.live(*child)])
 
-    return kept(run, f"random-{child[0]}{child[1]}", build, [run.feature_stage(child[0]), artefact])
+    return kept(run, f"random-{child[0]}{child[1]}", build, [run.look_stage(child[0]), artefact],
+                subsets=lambda: ({}, run.subsets(*child)))
+
+
+def permuted(run: Run, parent: tuple[str, int], child: tuple[str, int]) -> dict:
+    """Features of `parent` against those of `child` with all tokens permuted: what matches by chance."""
+    def build():
+        left, right = (run.features(*which)[:, run.live(*which)] for which in (parent, child))
+        return left, matching.permute(right, run.lineage.comparison.seed)
+
+    inputs = [run.feature_stage(name) for name in dict.fromkeys((parent[0], child[0]))]
+    return kept(run, f"permuted-{parent[0]}{parent[1]}-{child[0]}{child[1]}", build, inputs)
 
 
 def _activations(run: Run, model) -> torch.Tensor:
@@ -108,16 +119,18 @@ def _live(run: Run, f: sparse.csr_matrix) -> sparse.csr_matrix:
     return f[:, features.fires(f) >= run.lineage.comparison.min_fires]
 
 
-def kept(run: Run, stage: str, sides, inputs: list, rows=slice(None), with_null: bool = False) -> dict:
+def kept(run: Run, stage: str, sides, inputs: list, rows=slice(None), with_null: bool = False,
+         subsets=lambda: ({}, {})) -> dict:
     """`comparison.compare` of two sides on `rows` of the comparison text, computed once and kept under `stage`.
 
-    sides(): both activation matrices (rows, features); inputs: the results that they are made from.
+    sides(): both activation matrices (rows, features); inputs: the results that they are made from; subsets(): masks of
+    both sides' features by name.
     """
-    p, text = run.lineage.comparison, run.comparison_text
+    p = run.lineage.comparison
 
     def build(folder):
-        np.savez(folder / "match.npz", **comparison.compare(*sides(), text["document"][rows], text["domain"][rows],
-                                                            p.bootstrap, p.seed, with_null))
+        text = {name: run.comparison_text[name][rows] for name in ("document", "domain", "token")}
+        np.savez(folder / "match.npz", **comparison.compare(*sides(), text, p.bootstrap, p.seed, with_null, subsets()))
 
     made = run.stage(stage, build, [p, run.lineage.sae.hook], inputs, code_of=(sides,))
     with np.load(made.folder / "match.npz", allow_pickle=False) as file:

@@ -13,8 +13,9 @@ from unifeat import matching
 from unifeat.lineage.run import Run
 from unifeat.lineage.settings import LineageError
 from unifeat.matching import bootstrap
+from unifeat.matching.comparison import Comparison
 from unifeat.sae import features
-from unifeat.studies import baselines, persistence
+from unifeat.studies import baselines, persistence, shares
 
 RULE = "one_to_one"
 EXCESS = ("excess_low", "excess_high")  # the ends of an excess's interval
@@ -58,9 +59,7 @@ def measure(run: Run, edge=None, arm: str = "controlled", tau: float | None = No
     """Observed share, ceiling, null and excess of one edge (the first), with intervals."""
     edge = edge or first_edge(run)
     tau = run.lineage.comparison.tau if tau is None else tau
-    pairs = [run.compare((edge[0], a), (edge[1], b)).table for a, b in persistence.seed_pairs(run, arm)]
-    same = [one.table for one in persistence.twins(run, edge[1])]
-    return persistence.share(pairs, RULE, tau) | persistence.bounded(pairs, same, RULE, tau)
+    return shares.at(shares.measured(persistence.evidence(run, *edge, arm), RULE), tau)
 
 
 def _sae_quality(run: Run) -> dict:
@@ -152,17 +151,16 @@ def thresholds(run: Run, taus=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)) -> pd.DataFra
 def mixes(run: Run) -> pd.DataFrame:
     """Does the comparison text decide? Each domain alone, and all in equal parts (x = domain or balanced)."""
     seeds, rows, edge = persistence.seed_pairs(run, "controlled"), [], first_edge(run)
-    twins = [one for one in persistence.twins(run, edge[1])]
     for number, domain in enumerate(run.lineage.domains):
         pairs = [_within(run, number, (edge[0], a), (edge[1], b)) for a, b in seeds]
-        same = [_within(run, number, one.a, one.b) for one in twins]
-        tau = run.lineage.comparison.tau
-        rows.append(dict(x=domain) | persistence.share(pairs, RULE, tau) | persistence.bounded(pairs, same, RULE, tau))
+        same = [_within(run, number, one.a, one.b) for one in run.twins(edge[1])]
+        found = shares.measured(shares.Evidence(pairs, dict(child=same)), RULE)
+        rows.append(dict(x=domain) | shares.at(found, run.lineage.comparison.tau))
     return pd.DataFrame([*rows, dict(x="balanced") | measure(run)])
 
 
-def _within(run: Run, number: int, a: tuple[str, int], b: tuple[str, int]) -> dict:
-    """`comparison.compare` of two SAEs on one domain of the comparison text; live features are counted there too."""
+def _within(run: Run, number: int, a: tuple[str, int], b: tuple[str, int]) -> Comparison:
+    """Two SAEs compared on one domain of the comparison text; live features are counted there too."""
     kept = run.comparison_text["domain"] == number
     return _stored(run, f"mix-{run.lineage.domains[number]}-{a[0]}{a[1]}-{b[0]}{b[1]}", [run, run], a, b, kept)
 
@@ -177,20 +175,22 @@ def models(run: Run) -> pd.DataFrame:
     everything, tau = np.ones(len(run.comparison_text["domain"]), bool), p.comparison.tau
     across = [_stored(run, f"lm-seeds-{a}-{b}", [run, again], (parent, a), (parent, b), everything)
               for a, b in persistence.seed_pairs(again, "controlled")]
-    same = [one.table for one in persistence.twins(again, parent)]
-    neurons = baselines.neurons(run, parent, parent, again)
-    return pd.DataFrame([*rows, dict(x=f"{parent} → another {parent}") | persistence.share(across, RULE, tau)
-                         | persistence.bounded(across, same, RULE, tau),
-                         dict(x="their neurons") | persistence.share([neurons], RULE, tau)])
+    found = shares.measured(shares.Evidence(across, dict(child=again.twins(parent))), RULE)
+    neurons = shares.alone([baselines.neurons(run, parent, parent, again)], RULE)
+    return pd.DataFrame([*rows, dict(x=f"{parent} → another {parent}") | shares.at(found, tau),
+                         dict(x="their neurons") | shares.at(neurons, tau)])
 
 
-def _stored(run: Run, stage: str, runs, a, b, rows: np.ndarray) -> dict:
-    def sides():
+def _stored(run: Run, stage: str, runs, a, b, rows: np.ndarray) -> Comparison:
+    def live():
         both = [one.features(*which)[rows] for one, which in zip(runs, (a, b), strict=True)]
-        return [f[:, features.fires(f) >= run.lineage.comparison.min_fires] for f in both]
+        return [np.flatnonzero(features.fires(f) >= run.lineage.comparison.min_fires) for f in both]
+
+    def sides():
+        return [one.features(*which)[rows][:, kept] for one, which, kept in zip(runs, (a, b), live(), strict=True)]
 
     inputs = [one.feature_stage(which[0]) for one, which in zip(runs, (a, b), strict=True)]
-    return baselines.kept(run, stage, sides, inputs, rows, with_null=True)
+    return Comparison(a, b, *live(), baselines.kept(run, stage, sides, inputs, rows, with_null=True))
 
 
 def densities(run: Run) -> pd.DataFrame:
@@ -198,7 +198,7 @@ def densities(run: Run) -> pd.DataFrame:
 
     observed and ceiling: share one-to-one with r >= tau, in the parent and in the child's own seed twins; intervals are
     of a share of so many features (Wilson 1927). excess as everywhere, with a null of 0; its interval by bootstrap over
-    features.
+    as many features as one pair of SAEs has, since the pairs share them.
     """
     tau, rows, frames, (parent, child) = run.lineage.comparison.tau, [], [], first_edge(run)
     for a, b in persistence.seed_pairs(run, "controlled"):
@@ -210,8 +210,8 @@ def densities(run: Run) -> pd.DataFrame:
     for _, part in frame.groupby(np.ceil(order / len(frame) * BINS)):
         low, high = wilson(part["kept"].mean(), len(part) / len(frames))
         ends = wilson(part["again"].mean(), len(part) / len(frames))
-        rng = np.random.default_rng(run.lineage.comparison.seed)
-        drawn = part[["kept", "again"]].to_numpy(float)[rng.integers(len(part), size=(1000, len(part)))].mean(1)
+        rng, size = np.random.default_rng(run.lineage.comparison.seed), round(len(part) / len(frames))
+        drawn = part[["kept", "again"]].to_numpy(float)[rng.integers(len(part), size=(1000, size))].mean(1)
         excesses = bootstrap.interval(matching.excess(drawn[:, 0], drawn[:, 1], 0.0), bounds=(-np.inf, np.inf))
         rows.append(dict(x=part["density"].median(), observed=part["kept"].mean(), ci_low=low, ci_high=high,
                          ceiling=part["again"].mean(), ceiling_low=ends[0], ceiling_high=ends[1], null=0.0,
@@ -223,7 +223,7 @@ def densities(run: Run) -> pd.DataFrame:
 def _twin(run: Run, seed: int) -> np.ndarray:
     """Which live features of the child's SAE `seed` a seed twin finds again, mean over its twins."""
     found = [one.kept(RULE, run.lineage.comparison.tau)[0 if one.a[1] == seed else 1]
-             for one in persistence.twins(run, first_edge(run)[1]) if seed in (one.a[1], one.b[1])]
+             for one in run.twins(first_edge(run)[1]) if seed in (one.a[1], one.b[1])]
     return np.mean(found, axis=0)
 
 

@@ -9,7 +9,6 @@ from unifeat import lm
 from unifeat.lineage.run import Run
 from unifeat.lm import logit_lens
 from unifeat.matching.comparison import Comparison
-from unifeat.studies import persistence
 
 VERDICTS = ("r", "decoder", "encoder", "logits")
 COLUMNS = ["verdict", "pairs", "share_r", "share", "spearman", "same", "kappa"]
@@ -78,7 +77,7 @@ def partners(run: Run, one: Comparison, tau: float) -> dict[str, float]:
     """
     observed, null = _same_partner(run, one, tau)
     return dict(observed=observed, ceiling=np.mean([_same_partner(run, twin, tau)[0]
-                                                    for twin in persistence.twins(run, one.b[0])]), null=null)
+                                                    for twin in run.twins(one.b[0])]), null=null)
 
 
 def _same_partner(run, one, tau) -> tuple[float, float]:

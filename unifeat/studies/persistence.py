@@ -8,14 +8,13 @@ import torch
 
 from unifeat import matching
 from unifeat.lineage.run import Run
-from unifeat.matching import bootstrap
-from unifeat.matching.comparison import Comparison
-from unifeat.studies import baselines
+from unifeat.studies import baselines, shares
+from unifeat.studies.shares import FEATURES, SIDES, Evidence
 from unifeat.support import parallel, resources
 
 COLUMNS = ["arm", "parent", "child", "side", "rule", "tau", "n_parent", "n_child", "observed", "ci_low", "ci_high",
-           "ceiling",
-           "null", "excess"]
+           "ceiling", "null", "excess", "features", "ceiling_low", "ceiling_high", "excess_low", "excess_high",
+           "null_untrained"]
 ARMS = ("controlled", "as_published")
 HELD = 5  # memory of one comparison, in arrays of features x features (activations included)
 
@@ -31,41 +30,44 @@ def seed_pairs(run: Run, arm: str) -> list[tuple[int, int]]:
     return [(a, b) for a in seeds for b in seeds if (a == b) == (arm == "as_published")]
 
 
-def twins(run: Run, name: str) -> list[Comparison]:
-    """Comparisons of each two SAEs of one model: what the ceiling is made of."""
-    return [run.compare(*pair) for pair in _twins(run, name)]
+def evidence(run: Run, parent: str, child: str, arm: str = "controlled") -> Evidence:
+    """All comparisons behind the shares of a pair of models; `run` has the SAEs of that arm."""
+    pairs = [run.compare((parent, a), (child, b)) for a, b in seed_pairs(run, arm)]
+    return Evidence(pairs, dict(parent=run.twins(parent), child=run.twins(child)))
 
 
-def _twins(run: Run, name: str) -> list[tuple]:
-    return list(itertools.combinations([(name, seed) for seed in run.lineage.sae.seeds], 2))
-
-
-def ceiling(same: list[dict], rule: str) -> np.ndarray:
-    """Share of a model's live features found again by its other SAEs, over matching.TAUS; same: tables of its twins."""
-    return np.mean([one[f"observed.{rule}.{side}"] for one in same for side in ("parent", "child")], axis=0)
+def arms(run: Run) -> dict[str, Run]:
+    """The run with the SAEs of each arm: controlled (its own) and, where the lineage has them, as_published."""
+    return {name: one for name, one in zip(ARMS, (run, run.published), strict=True) if one is not None}
 
 
 def prepare(run: Run, *more: tuple) -> None:
     """Compute everything that the shares and the ladder need, and the calls in `more`, several at a time."""
     a, b = seed_pairs(run, "controlled")[0]
 
-    def untrained(bar):  # takes longest, so it comes first
+    def longest(bar):  # so it comes first
         baselines.random_saes(run, bar)
         for name in run.lineage.names:
             baselines.random(run, (name, b))
 
-    lower = [*((baselines.rotated, (parent, a), (child, b)) for parent, child in run.lineage.edges),
-             *((baselines.neurons, parent, child) for parent, child in run.lineage.edges)]
-    ready(run, [*_shares(run), *more, *lower], "matching, and SAE of an untrained model", untrained,
+    lower = [call for parent, child in run.lineage.edges for call in
+             ((baselines.rotated, (parent, a), (child, b)), (baselines.permuted, (parent, a), (child, b)),
+              (baselines.neurons, parent, child))]
+    others = [(_compare_published, *pair) for _, *pair in (_comparisons(run.published) if run.published else [])]
+    ready(run, [*_comparisons(run), *others, *more, *lower], "matching, and SAE of an untrained model", longest,
           run.lineage.sae.tokens)
 
 
-def _shares(run: Run) -> list[tuple]:
-    """The comparisons that shares and their ceilings need, as calls."""
-    seeds = run.lineage.sae.seeds
-    return [(Run.compare, (parent, i), (child, j)) for parent, child in run.lineage.pairs for i in seeds
-            for j in seeds] + [
-            (Run.compare, *pair) for name in run.lineage.names for pair in _twins(run, name)]
+def _compare_published(run: Run, a: tuple[str, int], b: tuple[str, int]) -> None:
+    run.published.compare(a, b)
+
+
+def _comparisons(run: Run) -> list[tuple]:
+    """The comparisons of an arm's SAEs that shares and ceilings need, as calls; twins first, which the rest needs."""
+    return [(Run.compare, (name, a), (name, b)) for name in run.lineage.names
+            for a, b in itertools.combinations(run.lineage.sae.seeds, 2)] + [
+            (Run.compare, (parent, a), (child, b)) for parent, child in run.lineage.pairs
+            for a, b in seed_pairs(run, run.arm)]
 
 
 def ready(run: Run, calls: list[tuple], description: str, first=None, tokens: int = 0) -> None:
@@ -88,59 +90,36 @@ def ready(run: Run, calls: list[tuple], description: str, first=None, tokens: in
 
 
 def persistence(run: Run) -> pd.DataFrame:
-    """persistence.csv: every edge, arm, side, rule and threshold, with interval, ceiling, null and excess."""
-    ready(run, _shares(run), "matching")
-    frames = []
-    for arm, (parent, child) in [(arm, edge) for arm in ARMS for edge in run.lineage.pairs]:
-        pairs = [run.compare((parent, a), (child, b)) for a, b in seed_pairs(run, arm)]
-        for side, owner in (("parent", parent), ("child", child)):
-            for rule in matching.RULES:
-                def mean(label, key=f"{rule}.{side}", pairs=pairs):
-                    return np.mean([one.table[f"{label}.{key}"] for one in pairs], axis=0)
+    """persistence.csv: every pair of models, arm, side, rule and threshold, with interval, ceiling, null and excess.
 
-                observed, null = mean("observed"), mean("null")
-                bound = ceiling([one.table for one in twins(run, owner)], rule)
-                low, high = bootstrap.interval(mean("resampled"), observed)
-                frames.append(pd.DataFrame(dict(
-                    arm=arm, parent=parent, child=child, side=side, rule=rule, tau=matching.TAUS,
-                    n_parent=np.mean([len(one.live_a) for one in pairs]),
-                    n_child=np.mean([len(one.live_b) for one in pairs]), observed=observed, ci_low=low,
-                    ci_high=high, ceiling=bound, null=null,
-                    excess=matching.excess(observed, bound, null))))
+    One-to-one rows of the arm controlled also stand for the subsets of features in `shares.FEATURES`.
+    """
+    frames = []
+    for arm, one in arms(run).items():
+        ready(one, _comparisons(one), f"matching, {arm}")
+        for parent, child in one.lineage.pairs:
+            found = evidence(one, parent, child, arm)
+            for side in SIDES:
+                for rule in matching.RULES:
+                    more = arm == ARMS[0] and rule == "one_to_one"
+                    frames += [_rows(one, found, (parent, child), arm, side, rule, features)
+                               for features in (FEATURES if more else FEATURES[:1])]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
 
 
-def share(pairs: list[dict], rule: str, tau: float, label: str = "r", side: str = "child") -> dict:
-    """Share of a side's features at r >= tau with its interval, mean over tables of `comparison.compare`."""
-    kind, at = ("observed" if label == "r" else "null"), number(tau)
-    observed = np.mean([one[f"{kind}.{rule}.{side}"][at] for one in pairs])
-    found = resampled(pairs, rule, at, (side,))
-    low, high = bootstrap.interval(found, observed) if label == "r" else (np.nan, np.nan)
-    return dict(observed=observed, ci_low=low, ci_high=high)
+def _rows(run: Run, found: Evidence, edge, arm, side, rule, features) -> pd.DataFrame:
+    frame = pd.DataFrame(dict(
+        arm=arm, parent=edge[0], child=edge[1], side=side, rule=rule, tau=matching.TAUS,
+        n_parent=np.mean([len(one.live_a) for one in found.pairs]),
+        n_child=np.mean([len(one.live_b) for one in found.pairs]), features=features,
+        null_untrained=untrained(run, edge, side, rule, features) if arm == ARMS[0] else np.nan)
+        | shares.measured(found, rule, side, features))
+    return frame[COLUMNS]
 
 
-def bounded(pairs: list[dict], same: list[dict], rule: str, tau: float) -> dict:
-    """Ceiling, permuted null and excess of an edge (child's side) with intervals.
-
-    pairs: tables of the edge; same: of the child's seed twins. Both resample the same documents, so that what they
-    share cancels in the excess.
-    """
-    at, key = number(tau), f"{rule}.child"
-    top = ceiling(same, rule)[at]
-    null, observed = (np.mean([one[f"{kind}.{key}"][at] for one in pairs]) for kind in ("null", "observed"))
-    both = resampled(same, rule, at, ("parent", "child"))
-    excesses = matching.excess(resampled(pairs, rule, at), both, null)
-    ends = [*bootstrap.interval(both), *bootstrap.interval(excesses, bounds=(-np.inf, np.inf))]
-    names = ("ceiling_low", "ceiling_high", "excess_low", "excess_high")
-    return dict(ceiling=top, null=null, excess=float(matching.excess(observed, top, null))
-                ) | dict(zip(names, ends, strict=True))
-
-
-def number(tau: float) -> int:
-    """Where `tau` stands in matching.TAUS."""
-    return int(np.argmin(np.abs(matching.TAUS - tau)))
-
-
-def resampled(pairs: list[dict], rule: str, at: int, sides=("child",)) -> np.ndarray:
-    """Resampled shares (resamples,) at threshold number `at`, mean over tables of `comparison.compare` and `sides`."""
-    return np.mean([one[f"resampled.{rule}.{side}"][:, at] for one in pairs for side in sides], axis=0)
+def untrained(run: Run, edge: tuple[str, str], side: str, rule: str, features: str = "all") -> np.ndarray:
+    """The share of a side's features that the SAE of an untrained model has, over matching.TAUS: the hard null."""
+    seed = seed_pairs(run, ARMS[0])[0][1]
+    both = {end: shares.values(baselines.random(run, (name, seed)), "observed", rule, "child", features)
+            for end, name in zip(matching.SIDES, edge, strict=True)}
+    return np.sqrt(both["parent"] * both["child"]) if side == "both" else both[side]

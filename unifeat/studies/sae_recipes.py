@@ -3,8 +3,7 @@
 import pandas as pd
 
 from unifeat.lineage.run import Run
-from unifeat.matching import bootstrap
-from unifeat.studies import persistence
+from unifeat.studies import shares
 from unifeat.studies.controls import first_edge, other, variants
 from unifeat.support import parallel
 
@@ -55,14 +54,11 @@ def _recipes(run: Run):
 
 def _measure(run: Run) -> dict:
     s, table = run.lineage.sae, run.sae_table(first_edge(run)[0])
-    at = persistence.number(run.lineage.comparison.tau)
-    same = [one.table for one in persistence.twins(run, first_edge(run)[0])]
-    ceiling = persistence.ceiling(same, RULE)[at]
-    low, high = bootstrap.interval(persistence.resampled(same, RULE, at, ("parent", "child")), ceiling)
+    twins = run.twins(first_edge(run)[0])
+    found = shares.at(shares.ceiling(shares.Evidence(twins, dict(child=twins)), RULE), run.lineage.comparison.tau)
     return dict(width=s.width, k=s.k, tokens=s.tokens, l0=table["l0"].mean(),
                 ce_recovered_mean=table["ce_recovered_mean"].mean(), dead_share=table["dead_share"].mean(),
-                ceiling=ceiling, ceiling_low=low, ceiling_high=high, live=table["live"].mean(),
-                shared=ceiling * table["live"].mean())
+                live=table["live"].mean(), shared=found["ceiling"] * table["live"].mean(), **found)
 
 
 def answer(frame: pd.DataFrame) -> str:

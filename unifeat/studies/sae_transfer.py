@@ -12,7 +12,7 @@ SWAP_COLUMNS = ["sae_model", "seed", "model", "l0", "fvu", "ce_recovered_mean", 
 
 
 def swap(run: Run) -> pd.DataFrame:
-    """swap.csv: the first SAE of every model on every model's activations, on held-out text of that model's own kind.
+    """swap.csv: the first SAE of every model on every model's activations, on held-out text of what its SAEs read.
 
     sae_model, seed: the SAE (the lineage's first seed); model: whose activations it reads and replaces; metrics as in
     `sae.evaluate`, those at home taken from saes.csv, which also says how far seeds differ there. The SAE keeps its
@@ -24,7 +24,7 @@ def swap(run: Run) -> pd.DataFrame:
     def build(folder):
         rows = []
         for model in run.lineage.names:
-            domains, _ = run.lineage.mix(model)
+            domains, _ = run.lineage.sae_text(model)
             blocks = np.concatenate([run.blocks(d, tokens=run.lineage.evaluation.tokens // len(domains))
                                      for d in domains])
             away = [name for name in run.lineage.names if name != model]

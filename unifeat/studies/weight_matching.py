@@ -20,6 +20,7 @@ from unifeat.matching import bootstrap
 from unifeat.matching.comparison import Comparison
 from unifeat.sae import features
 from unifeat.studies import ablation, baselines, pair_agreement, persistence, sae_transfer
+from unifeat.studies.shares import number
 from unifeat.support import tables
 
 VERDICTS = ("decoder", "encoder", "logits")
@@ -58,11 +59,11 @@ def shares(run: Run) -> pd.DataFrame:
     are counted as a share of the child's live features, others as a share of the pairs.
     features: all of the child's, or those beyond one neuron (no neuron's axis at a cosine of tau to the decoder) and
     their share. ceiling: the same between each two SAEs of the child's own model. strangers: partners permuted among
-    the pairs (r: tokens permuted, all features). rotated, neurons: the child's dictionary turned by a random rotation,
-    or its neurons permuted, and then the best match among all live features of the parent. untrained: in the parent's
-    place the SAE of a model that was never trained. null: the greatest of strangers, rotated and neurons, over which
-    the excess is; where ceiling and null nearly meet, as the encoder's do, it says little. Means over pairs of
-    different seeds; `rotated` and `untrained` are of the first.
+    the pairs (r: rows permuted within their token, all features). rotated, neurons: the child's dictionary turned by a
+    random rotation, or its neurons permuted, and then the best match among all live features of the parent. untrained:
+    in the parent's place the SAE of a model that was never trained. null: the greatest of strangers, rotated and
+    neurons, over which the excess is; where ceiling and null nearly meet, as the encoder's do, it says little. Means
+    over pairs of different seeds; `rotated` and `untrained` are of the first.
 
     Intervals (95 %): the child's features are drawn with replacement, their partners stay, and all columns of a row
     share the draw. Neither text (as in persistence.csv), nor SAE seeds, nor language models are drawn.
@@ -139,14 +140,14 @@ def _values(weights: "_Weights", edge: tuple[str, str]) -> tuple[dict, float]:
             out[kind, row].append((which[1], every))
 
     pairs = [((parent, a), (child, b)) for a, b in persistence.seed_pairs(run, "controlled")]
-    for number, (a, b) in enumerate(pairs):
+    for position, (a, b) in enumerate(pairs):
         one = run.compare(a, b)
         found, strange = weights.pairs(a, b, one.table)
         add("observed", found, b)
         add("strangers", strange, b)
-        for kind in NULLS[2 if number else 1:]:
+        for kind in NULLS[2 if position else 1:]:
             add(kind, weights.best(a, b, found, kind), b)
-        null.append(one.table["null.one_to_one.child"][persistence.number(run.lineage.comparison.tau)])
+        null.append(one.table["null.one_to_one.child"][number(run.lineage.comparison.tau)])
     for one, found in weights.twins(child):
         add("ceiling", found, one.a, 0)
         add("ceiling", found, one.b, 1)
@@ -214,7 +215,7 @@ class _Weights:
     @lru_cache  # noqa: B019 - both edges into the merge have its ceiling
     def twins(self, name: str) -> list[tuple[Comparison, dict]]:
         """The comparisons of each two SAEs of a model, with their pairs."""
-        return [(one, self.pairs(one.a, one.b, one.table)[0]) for one in persistence.twins(self.run, name)]
+        return [(one, self.pairs(one.a, one.b, one.table)[0]) for one in self.run.twins(name)]
 
     def best(self, a: tuple[str, int], b: tuple[str, int], found: dict, turn: str) -> dict:
         """The best value of each child's feature in `found` among all of the parent's, b's dictionary turned."""

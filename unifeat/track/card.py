@@ -17,7 +17,7 @@ from unifeat.track import pairs
 from unifeat.track.found import Found
 from unifeat.track.html import percent
 
-SCHEMA = "unifeat.track/1"  # the number goes up when a key changes its meaning or goes
+SCHEMA = "unifeat.track/2"  # the number goes up when a key changes its meaning or goes
 DRAWN = ("95 %, bootstrap over the documents of the comparison text, drawn with replacement within their domain; "
          "neither SAE seeds nor training runs of the language models are drawn")
 LOW = 0.25  # a ceiling below which the SAEs say little

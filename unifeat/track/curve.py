@@ -4,7 +4,8 @@ from unifeat.track.html import Html, percent, tag
 
 WIDTH, HEIGHT = 440, 270
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 12, 40
-NULLS = {"untrained": "SAE of an untrained model", "rotated": "activations rotated", "permuted": "tokens permuted"}
+NULLS = {"untrained": "SAE of an untrained model", "rotated": "activations rotated",
+         "within_token": "permuted within the token"}
 
 
 def figure(tau: list[float], side: dict, at: float, label: str, which: str) -> Html:

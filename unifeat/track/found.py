@@ -54,9 +54,9 @@ def curves(found: Found, side: str) -> Curves:
     """One side's shares beside its ceiling and its nulls, means over the pairs of SAEs."""
     own = [(one.table, SIDES[side]) for one in found.pairs]
     ceiling = _mean(found.ceilings[side]) if found.ceilings[side] else None
-    permuted = np.mean([table[f"null.{RULE}.{column}"] for table, column in own], axis=0)
+    within = np.mean([table[f"null.{RULE}.{column}"] for table, column in own], axis=0)
     nulls = {name: _mean(tables[side]) for name, tables in found.nulls.items() if tables[side]}
-    return Curves(*_mean(own), ceiling, {"permuted": (permuted, None)} | nulls)
+    return Curves(*_mean(own), ceiling, {"within_token": (within, None)} | nulls)
 
 
 def _mean(tables: list[tuple[dict, str]]) -> tuple[np.ndarray, np.ndarray]:

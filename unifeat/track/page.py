@@ -8,8 +8,8 @@ from unifeat.track.pairs import Reader
 from unifeat.track.style import STYLE
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-NULLS = {"permuted": "tokens permuted", "rotated": "rotated", "untrained": "untrained"}  # heads of columns
-AGREE = {"permuted": "features on permuted tokens agree", "rotated": "an SAE in rotated axes agrees",
+NULLS = {"within_token": "within the token", "rotated": "rotated", "untrained": "untrained"}  # heads of columns
+AGREE = {"within_token": "features permuted within their token agree", "rotated": "an SAE in rotated axes agrees",
          "untrained": "an SAE of an untrained model agrees"}
 A, B = tag("b", "A", class_="a"), tag("b", "B", class_="b")
 SAES = dict(of="SAE of", seed="seed", kind="kind", width="width", k="k", hook="hook point", l0="L0", fvu="FVU",
@@ -125,9 +125,10 @@ def reading(card: dict) -> Html:
                     "(Hungarian assignment with the greatest summed r).",
         "seed ceiling": "The same share between two SAEs of one and the same model, from different seeds. No "
                         "comparison of two models can be expected to do better.",
-        "nulls": "The same share where there is nothing to share. Tokens permuted: B’s tokens in random order. "
-                 "Rotated: B’s SAE reads B’s activations in randomly rotated axes. Untrained: the other side is an SAE "
-                 "of the same architecture with random weights.",
+        "nulls": "The same share where there is nothing to share. Within the token: every row of B is that of another "
+                 "place with the same token, so that only what the token alone decides is left. Rotated: B’s SAE reads "
+                 "B’s activations in randomly rotated axes. Untrained: the other side is an SAE of the same "
+                 "architecture with random weights.",
         "intervals": card["intervals"][:1].upper() + card["intervals"][1:] + "."}
     return tag("section", tag("h2", "How to read this"), definitions(words))
 

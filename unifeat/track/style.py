@@ -36,7 +36,7 @@ svg .share { stroke: var(--ink); stroke-width: 2.6; }
 svg .share.a { stroke: var(--a); } svg .share.b { stroke: var(--b); }
 svg .ceiling { stroke: var(--ink); stroke-dasharray: 7 4; stroke-width: 1.8; }
 svg .null { stroke: var(--soft); stroke-width: 1.6; }
-svg .permuted { stroke-dasharray: 1 4; } svg .rotated { stroke-dasharray: 4 3 1 3; }
+svg .within_token { stroke-dasharray: 1 4; } svg .rotated { stroke-dasharray: 4 3 1 3; }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; padding: 0; margin: .3rem 0;
   font-size: .86rem; }
 .legend svg { width: 30px; height: 12px; vertical-align: middle; }
