@@ -12,8 +12,11 @@ AT = int(np.flatnonzero(matching.TAUS == 0.8)[0])
 DOCUMENTS, DOMAIN = np.repeat(np.arange(40), 10), np.repeat([0, 1], 200)
 
 
+TEXT = dict(document=DOCUMENTS, domain=DOMAIN, token=np.arange(400) % 10)
+
+
 def compare(a, b, **more):
-    return comparison.compare(a, b, DOCUMENTS, DOMAIN, 20, 0, **more)
+    return comparison.compare(a, b, TEXT, 20, 0, **more)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,29 @@ def test_what_is_kept_by_the_planted_copy(table):
     for rule in matching.RULES:
         assert table[f"observed.{rule}.parent"][AT] == table[f"observed.{rule}.child"][AT] == pytest.approx(4 / 6)
         assert (table[f"null.{rule}.child"][AT:] == 0).all() and table[f"resampled.{rule}.child"].shape == (20, 41)
-    assert table["null_of_a"].max() < 0.5 and len(table["null_assigned"]) == 6
+    assert table["null_of_a"].max() < 0.5 and len(table["null_assigned"]) == len(table["null_pairs"]) == 6
+
+
+def test_shares_of_a_subset_count_its_features_alone_and_any_partner():
+    """Of the child's six features four are kept; of the subset of three, two; no feature is in the empty one."""
+    a = activations(400, 6, 0.3)
+    b = sparse.hstack([a[:, [3, 1, 0, 2]] * 2, activations(400, 2, 0.3, seed=9)], format="csr")
+    subsets = (dict(some=np.arange(6) == 5), dict(some=np.arange(6) > 2, none=np.zeros(6, bool)))
+    out = compare(a, b, subsets=subsets)
+    for rule in matching.RULES:
+        assert out[f"observed.{rule}.child.some"][AT] == pytest.approx(1 / 3)
+        assert out[f"observed.{rule}.parent.some"][AT] == 0
+        assert np.isnan(out[f"observed.{rule}.child.none"]).all() and np.isnan(out[f"resampled.{rule}.child.none"]).all()
+        assert out[f"resampled.{rule}.child.some"].mean(0)[AT] == pytest.approx(1 / 3)
+
+
+def test_a_feature_that_the_token_decides_passes_the_null_and_one_of_the_context_does_not():
+    token, rng = TEXT["token"], np.random.default_rng(0)
+    look, context = (token == 3) * 1.0, np.where(rng.random(400) < 0.3, 1.0, 0)
+    both = sparse.csr_matrix(np.stack([look, context], axis=1))
+    out = compare(both, both)
+    assert out["null_of_b"][0] == pytest.approx(1) and out["null_of_b"][1] < 0.3
+    assert out["null.one_to_one.child"][AT] == 0.5 and out["observed.one_to_one.child"][AT] == 1
 
 
 def test_the_null_may_be_left_out_and_sparse_and_dense_agree(table):

@@ -153,3 +153,12 @@ def test_excess_is_0_at_the_null_1_at_the_ceiling_and_a_straight_line_between(sh
 def test_excess_of_arrays_and_where_there_is_no_room():
     found = excess(np.array([0.4, 0.1, 0.2, np.nan]), np.array([0.5, 0.1, 0.1, 0.5]), np.array([0.0, 0.1, 0.3, 0.0]))
     assert found[0] == pytest.approx(0.8) and np.isnan(found[1:]).all()
+
+
+@given(st.lists(st.integers(0, 6), max_size=60), st.integers(0, 1000))
+def test_permuting_within_tokens_keeps_the_token_and_moves_every_row_that_has_a_fellow(tokens, seed):
+    tokens = np.array(tokens, dtype=int)
+    rows, others = matching.permute_within(tokens, seed)
+    counts = np.bincount(tokens, minlength=7)
+    assert rows.tolist() == np.flatnonzero(counts[tokens] > 1).tolist() and sorted(others) == sorted(rows)
+    assert (tokens[rows] == tokens[others]).all() and not (rows == others).any()

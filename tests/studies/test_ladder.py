@@ -22,7 +22,8 @@ def test_the_ladder_holds_edges_ceilings_and_nulls(planted, unrelated):
     unrelated(planted)
     frame = ladder.ladder(planted)
     middle = frame[frame["rule"] == "best"].groupby("group", sort=False)["r"].median()
-    assert len(middle) == 6 and (middle.iloc[:5] > 0.99).all() and middle.iloc[5] < 0.2
+    within = middle.pop("null: permuted within the token")
+    assert len(middle) == 6 and (middle.iloc[:5] > 0.99).all() and max(within, middle.iloc[5]) < 0.2
     assert not ladder.quantiles(frame).isna().any(axis=None)
 
 

@@ -76,8 +76,11 @@ def dictionaries(tmp_path, monkeypatch):
     sparse.save_npz(tmp_path / "features.npz", sparse.csr_matrix(np.ones((p.comparison.min_fires, 36))))
     monkeypatch.setattr(baselines, "random_saes", lambda run: SimpleNamespace(folder=tmp_path))
     monkeypatch.setattr(baselines, "random", lambda run, child: table | dict(r_assigned=np.zeros(36)))
+    def compare(a, b):
+        return Comparison(a, b, np.arange(36), np.arange(36), every)
+
     return SimpleNamespace(lineage=p, model=models.get, saes=saes.get, live=lambda name, seed: np.arange(36),
-                           compare=lambda a, b: Comparison(a, b, np.arange(36), np.arange(36), every),
+                           compare=compare, twins=lambda name: [compare((name, 0), (name, 1))],
                            untrained=lambda: untrained)
 
 

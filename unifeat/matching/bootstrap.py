@@ -78,9 +78,9 @@ def interval(shares: np.ndarray, observed=None, level: float = 0.95, bounds=(0, 
     >>> interval(np.linspace(-0.2, 0.8, 101), 0.9).round(3).tolist()
     [0.0, 0.9]
     """
-    if np.isnan(shares).all():
-        return np.full((2, *shares.shape[1:]), np.nan)
-    ends = np.clip(np.nanpercentile(shares, [50 * (1 - level), 50 * (1 + level)], axis=0), *bounds)
+    none = np.isnan(shares).all(0)
+    ends = np.nanpercentile(np.where(none, 0.0, shares), [50 * (1 - level), 50 * (1 + level)], axis=0)
+    ends = np.where(none, np.nan, np.clip(ends, *bounds))
     return ends if observed is None else np.stack([np.fmin(ends[0], observed), np.fmax(ends[1], observed)])
 
 
