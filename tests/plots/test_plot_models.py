@@ -57,7 +57,7 @@ def test_curves_are_named_at_their_ends_or_in_the_legend():
 
 def test_the_matrix_shows_the_baseline_and_blanks():
     fig = drawn("domain_matrix")
-    assert "Kneser-Ney 5-gram" in read(fig) and "Bits per byte" in read(fig)
+    assert "Kneser-Ney mixture" in read(fig) and "Bits per byte" in read(fig)
     assert sum(len(ax.texts) for ax in fig.axes) == 20 + 20 + 16
 
 

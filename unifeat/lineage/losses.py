@@ -9,6 +9,7 @@ from unifeat import lm
 from unifeat.lineage.models import Models
 from unifeat.lm import ngram
 from unifeat.support import parallel, tables
+from unifeat.text import bpe
 
 COLUMNS = ["model", "domain", "split", "tokens", "bytes", "loss_nats", "accuracy", "bits_per_byte"]
 
@@ -18,7 +19,10 @@ class Losses(Models):
     """The stages that evaluate language models."""
 
     def losses(self, *names: str) -> pd.DataFrame:
-        """models.csv rows for the named models; "ngram" is the Kneser-Ney baseline on the roots' training text."""
+        """models.csv rows for the named models; "ngram" is the baseline of counting.
+
+        It is a Bayes mixture of one Kneser-Ney model per domain of the roots' training text; it has no accuracy (NaN).
+        """
         return pd.concat(map(tables.read, parallel.spread(self._losses, names)), ignore_index=True)
 
     def _losses(self, name):
@@ -40,9 +44,10 @@ class Losses(Models):
         tables.write(folder, rows, COLUMNS)
 
     def _ngram(self, domains, folder):
-        text = np.concatenate([self.corpus.tokens(d, "train") for d in domains])
-        counts = ngram.KneserNey(text, self.lineage.evaluation.ngram, len(self.corpus.tokenizer))
+        order, vocab = self.lineage.evaluation.ngram, len(self.corpus.tokenizer)
+        counts = [ngram.KneserNey(self.corpus.tokens(d, "train"), order, vocab) for d in domains]
+        mixture = ngram.Mixture(counts, bpe.EOS)
         rows = [dict(model="ngram", domain=domain, split="validation", accuracy=np.nan)
-                | ngram.evaluate(counts, blocks, self.corpus.token_bytes)
+                | ngram.evaluate(mixture, blocks, self.corpus.token_bytes)
                 for domain, blocks in self.validation().items()]
         tables.write(folder, rows, COLUMNS)

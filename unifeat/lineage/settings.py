@@ -168,7 +168,7 @@ class Evaluation:
     """Held-out text for losses and accuracies."""
 
     tokens: int  # per domain, at most
-    ngram: int  # order of the n-gram baseline
+    ngram: int  # order of the n-gram baseline's models
 
 
 @table

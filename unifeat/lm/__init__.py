@@ -2,8 +2,8 @@
 
 Start with `load(folder)` (any causal model in Hugging Face layout) or `build(settings, vocab, context)`; then
 `evaluate(model, blocks)` for losses and `activations(model, tokens, hook)` for what an SAE reads. `training.train`
-trains, `logit_lens` goes from a hook point to the logits, `ngram` is the Kneser-Ney baseline, `nulls` are changes that
-should change no feature. `plain` states the fast kernels as formulas.
+trains, `logit_lens` goes from a hook point to the logits, `ngram` is the baseline, a mixture of Kneser-Ney models,
+`nulls` are changes that should change no feature. `plain` states the fast kernels as formulas.
 """
 
 from unifeat.lm.device import autocast, compute_dtype, device, tiles

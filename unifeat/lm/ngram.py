@@ -1,4 +1,8 @@
-"""An interpolated Kneser-Ney n-gram model over tokens: the baseline a language model has to beat."""
+"""The baseline a language model has to beat: a Bayes mixture of interpolated Kneser-Ney n-gram models over tokens.
+
+`KneserNey` counts one text. `Mixture` joins one such model per domain. It is told no domain but infers it, as a
+language model can. One table of all domains cannot, and is easier to beat on them.
+"""
 
 import math
 
@@ -61,7 +65,35 @@ class KneserNey:
         return np.where(keys[index] == wanted, index, -1)
 
 
-def evaluate(model: KneserNey, blocks: np.ndarray, token_bytes: np.ndarray) -> dict:
+class Mixture:
+    """Bayes mixture of models over the same tokens, each weighed by how well it predicted the document so far.
+
+        P(w_t | h) = sum_d pi_d(h) P_d(w_t | h),   pi_d(h) ∝ prod_{s<t} P_d(w_s | w_<s)
+
+    The prior is equal. The product is over the tokens predicted so far in the document and the row: the posterior pi
+    restarts at the prior with every row and after every `eos`. The first token of a row is never predicted, so it has
+    no weight. This is the aggregating algorithm with log loss (Vovk 1990, Aggregating strategies, COLT): between two
+    restarts the loss exceeds that of the best single model by at most log(number of models) nats.
+    """
+
+    def __init__(self, models: list, eos: int = 0):
+        """Join `models`, each with the `log_probabilities` of `KneserNey`; `eos` is the token that parts documents."""
+        self.models, self.eos = models, eos
+
+    def log_probabilities(self, rows: np.ndarray) -> np.ndarray:
+        """Natural log-probability of every token but the first of each row (n, context), given its row so far."""
+        rows = np.asarray(rows, dtype=np.int64)
+        each = np.stack([model.log_probabilities(rows) for model in self.models])  # (models, n, context - 1)
+        prior = -math.log(len(self.models))
+        weights, mixed = np.full(each.shape[:2], prior), np.empty(each.shape[1:])  # weights: log pi, (models, n)
+        for t in range(mixed.shape[1]):
+            joint = weights + each[:, :, t]
+            mixed[:, t] = np.logaddexp.reduce(joint)
+            weights = np.where(rows[:, t + 1] == self.eos, prior, joint - mixed[:, t])
+        return mixed
+
+
+def evaluate(model: KneserNey | Mixture, blocks: np.ndarray, token_bytes: np.ndarray) -> dict:
     """Tokens, bytes, loss_nats and bits_per_byte of the n-gram model on the same predictions as `lm.evaluate`."""
     nats = -model.log_probabilities(blocks).sum()
     count, size = blocks[:, 1:].size, int(token_bytes[np.asarray(blocks[:, 1:])].sum())

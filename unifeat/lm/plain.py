@@ -1,5 +1,6 @@
 """The fast kernels of this room as their formulas, for reading: only tests import them, and hold the two equal."""
 
+import math
 from collections import Counter
 
 import torch
@@ -24,6 +25,19 @@ def cross_entropy(x: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) 
     """
     z = x @ weight.T
     return (z.logsumexp(1) - z.gather(1, targets[:, None]).squeeze(1)).sum()
+
+
+def mixture(ps: list, eos: int):
+    """P(word, history): the Bayes mixture as in the docstring of `ngram.Mixture`, its twin, by products.
+
+    Vovk 1990, Aggregating strategies. ps: functions as `kneser_ney` gives them; history: a tuple of at least one token.
+    """
+    def p(word, history):
+        start = max((s + 1 for s in range(1, len(history)) if history[s] == eos), default=1)  # of what weighs
+        weights = [math.prod(one(history[s], history[:s]) for s in range(start, len(history))) for one in ps]
+        return sum(weight * one(word, history) for weight, one in zip(weights, ps, strict=True)) / sum(weights)
+
+    return p
 
 
 def kneser_ney(tokens: list[int], order: int, vocab: int):

@@ -42,8 +42,8 @@ def _base(table: Callable, lineage: Lineage) -> str:
                       for domain in own)
     better = sum(held[root, domain] < held["ngram", domain] for domain in own)
     return (f"On {better} of its {len(own)} domains: {words} (bits per byte on held-out text, the model against a "
-            f"Kneser-Ney "
-            f"{lineage.evaluation.ngram}-gram of the same training text, both domains in one table).")
+            f"Bayes mixture of Kneser-Ney {lineage.evaluation.ngram}-grams, one per domain of the roots' training "
+            "text; it is told no domain).")
 
 
 def _fine_tuning(table: Callable, lineage: Lineage) -> str:

@@ -26,7 +26,8 @@ FIGURES = {  # in the order of the page: title, caption
     "loss_curves": ("The training",
         "Training loss (thin) and held-out loss on every domain, for each trained model."),
     "domain_matrix": ("Every model on every domain",
-        "Held-out loss, with the n-gram baseline beside it. A frame marks a model's own domains."),
+        "Held-out loss, with the n-gram baseline beside it, a mixture of one Kneser-Ney model per domain of the roots' "
+        "training text. A frame marks a model's own domains."),
     "sae_card": ("The SAE card",
         "Active latents, unexplained variance, recovered cross-entropy and dead latents of every SAE. Compare the "
         "features of two models only where these are alike."),
@@ -92,7 +93,7 @@ TABLES = {  # what a row is, and the columns of its own
         "kind": "persist, emerge or disappear",
         "features": "how many, mean over the pairs of SAEs",
         "share": "of the target's live features, or of the source's where they disappear or are split by fate"}),
-    "models": ("One row per model, domain and split; `ngram` is the Kneser-Ney baseline.", {
+    "models": ("One row per model, domain and split; `ngram` is the baseline, a mixture of Kneser-Ney models.", {
         "model, domain, split": "what is measured, and on which text",
         "tokens, bytes": "how much text that is"}),
     "loss_curves": ("One row per evaluation in training.", {

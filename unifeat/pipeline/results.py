@@ -120,7 +120,8 @@ def models(folder: Path) -> list[str]:
     frame = frame[frame["split"] == "validation"]
     wide = frame.pivot(index="model", columns="domain", values="bits_per_byte")
     wide = wide.loc[frame["model"].unique(), frame["domain"].unique()]
-    lines = ["Held-out bits per byte. `ngram` is a Kneser-Ney model of the text that the roots were trained on.", "",
+    lines = ["Held-out bits per byte. `ngram` is a Bayes mixture of Kneser-Ney models, one per domain of the text that "
+             "the roots were trained on. Like the models, it is told no domain.", "",
              *markdown(" | ".join(["model", *wide.columns]), [[name, *(f"{value:.2f}" for value in row)]
                                                               for name, row in wide.iterrows()])]
     if sweep is not None and {"slerp", "lerp"} <= set(sweep["method"]):

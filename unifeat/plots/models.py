@@ -134,7 +134,7 @@ def _title(look, inches: float) -> str:
 
 
 @styled
-def domain_matrix(models: pd.DataFrame, theme, note: str = "", ngram_name: str = "Kneser-Ney 5-gram"):
+def domain_matrix(models: pd.DataFrame, theme, note: str = "", ngram_name: str = "Kneser-Ney mixture"):
     """Held-out loss, bits per byte and accuracy of every model on every domain, as heat-maps with numbers.
 
     models: models.csv: model, domain, split, loss_nats, accuracy (share), bits_per_byte; rows with split
