@@ -32,8 +32,9 @@ MAY["__init__.py"] = {"explorer"}
 
 NAMES = {name for p in map(read, ("laptop", "released")) for name in (*p.names, *p.domains)}
 EXCEPTIONS = {  # where such a word is not the name of a model or domain
-    "python": {"text/corpora.py", "text/sources.py", "text/files.py", "pipeline/clean_notebooks.py"},  # a programming language
-    "lua": {"text/corpora.py", "text/files.py"},  # likewise
+    # the programming languages
+    "python": {"text/corpora.py", "text/sources.py", "text/files.py", "pipeline/clean_notebooks.py"},
+    "lua": {"text/corpora.py", "text/files.py"},
     "base": {"lineage/models.py", "plots/merges.py", "pipeline/results.py"},  # above both parents, in merge_sweep.csv
     "merged": {"matching/planted.py"},  # a planted feature that is the sum of two
 }

@@ -55,6 +55,8 @@ SHAPES = {
     "t in words": (B + model("d", merge='["a", "b"]', t='"best"'), "t must be balanced or .* not 'best'"),
     "another method": (B + model("d", merge='["a", "b"]', method='"ties"'), "method must be slerp or lerp, not 'ties'"),
     "a published t beyond 1": (B + model("d", merge='["a", "b"]', published_t="2.0"), "published_t must be 0 to 1"),
+    "a published sweep of no merge": (model("d", parent='"a"', quantized="4", published_sweep='"s.csv"'),
+                                      "published_sweep is for a merge of two models"),
     "parents of a trained one": (B + model("d", parents='["a", "b"]', train=FINETUNE), "parents is for given models"),
     "one of two parents": (model("d", parents='["a"]', given='"g/h"'), "parents must name two different models"),
     "a checkpoint of what is not trained": (B + model("d", checkpoint='{ of = "b", step = 1 }'),
@@ -209,6 +211,50 @@ def test_lineages_that_are_not_there_or_cannot_be_read(tmp_path):
         assert "does not exist; choose one of laptop, " in words or "cannot be a path" in words
     (tmp_path / "own.toml").write_text("")
     assert refused(lambda: read(tmp_path / "own.toml")) == "own lacks the setting 'corpora'; add it to the lineage."
+
+
+SWEEP = "t,domain,loss_nats,accuracy\n0,x,1.0,0.5\n1,x,2,0.25\n"
+SWEEPS = {
+    "no file": (None, r"cannot be read \(No such file"),
+    "other columns": (SWEEP.replace("loss_nats", "loss"), "has the columns 't,domain,loss,accuracy'"),
+    "another order": (SWEEP.replace("t,domain", "domain,t"), "has the columns 'domain,t,"),
+    "nothing": ("", "has the columns ''"),
+    "a word": (SWEEP.replace("0.25", "much"), "has a line 3 in which t or accuracy is no share"),
+    "a field too few": (SWEEP.replace(",0.25", ""), "has a line 3"),
+    "a field too many": (SWEEP.replace("0.25", "0.25,9"), "has a line 3"),
+    "accuracy in per cent": (SWEEP.replace("0.5", "50"), "has a line 2"),
+    "no accuracy": (SWEEP.replace("0.25", "nan"), "has a line 3"),
+    "no loss": (SWEEP.replace("1.0", "inf"), "has a line 2"),
+    "t beyond 1": (SWEEP.replace("\n1,", "\n1.5,"), "has a line 3"),
+    "one end": (SWEEP.replace("\n1,", "\n0.9,"), "has not both ends, and every t once, for the domain 'x'"),
+    "a t twice": (SWEEP + "1,x,2,0.25\n", "has not both ends, and every t once"),
+    "another domain": (SWEEP.replace("x", "y"), "has not both ends, and every t once, for the domain 'x'"),
+    "bytes": (b"\xff\xfe\x00", "is no CSV"),
+}
+
+
+@pytest.mark.parametrize("kind", SWEEPS)
+def test_a_published_sweep_that_cannot_stand_beside_the_runs_own(tmp_path, kind):
+    content, words = SWEEPS[kind]
+    if content is not None:
+        (tmp_path / "s.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    (tmp_path / "own.toml").write_text(START + B + model("d", merge='["a", "b"]', published_sweep='"s.csv"'))
+    said = refused(lambda: read(tmp_path / "own.toml"))
+    assert re.match(r"own\.models\.d\.published_sweep: s\.csv " + words, said)
+    assert "give a CSV with the columns t,domain,loss_nats,accuracy and rows from t = 0 to 1" in said
+    (tmp_path / "s.csv").write_text(SWEEP)
+    assert read(tmp_path / "own.toml").models["d"].published_sweep == str(tmp_path / "s.csv")
+
+
+def test_a_published_sweep_with_other_t_for_one_domain(tmp_path):
+    rows = SWEEP + SWEEP.replace("x", "y").partition("\n")[2]
+    more = """[text.y]\nsource = "files"\npath = "y.txt"\n""" + model("b", train='{ text = ["y"] }') + model(
+        "d", merge='["a", "b"]', published_sweep='"s.csv"')
+    (tmp_path / "own.toml").write_text(START + more)
+    (tmp_path / "s.csv").write_text(rows)
+    assert read(tmp_path / "own.toml").models["d"].published_sweep
+    (tmp_path / "s.csv").write_text(rows + "0.5,y,1,0.5\n")
+    assert "has other t for 'y' than for 'x'" in refused(lambda: read(tmp_path / "own.toml"))
 
 
 def test_text_that_is_not_there(tmp_path):

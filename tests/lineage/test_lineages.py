@@ -1,7 +1,7 @@
 """What a lineage says of itself: extends, edges, pairs, layers, roots, the text of each model, labels and colors."""
 
 
-from unifeat.lineage import choose, read
+from unifeat.lineage import choose, published, read
 from unifeat.support.theme import DOMAIN_PALETTE, GREY, MODEL_PALETTE
 
 START = """extends = "smoke"
@@ -54,6 +54,22 @@ def test_a_model_that_is_made_in_another_way_inherits_nothing_from_the_one_of_it
     one = p.models["merged"]
     assert one.ways == ["quantized"] and one.origins == ("base",) and one.published_t is None
     assert one.label == one.color == ""  # it is another model
+
+
+PAPER = 'extends = "smoke"\n[models.base]\n[models.lua]\n[models.stories]\n[models.merged]\n'
+
+
+def test_what_was_published_of_a_merge_goes_with_its_parents(tmp_path):
+    """And the shipped sweep keeps its bare name, so that no record holds a folder of one machine."""
+    kept = lineage(tmp_path, "t = 0.4\n", PAPER).models["merged"]
+    assert (kept.published_t, kept.published_sweep) == (0.58, "horn_elliott_sweep.csv")
+    turned = lineage(tmp_path, 'merge = ["stories", "lua"]\n', PAPER).models["merged"]
+    assert turned.published_t is None and turned.published_sweep == "" and turned.label == "Merged (SLERP)"
+    without = lineage(tmp_path, 'published_sweep = ""\n', PAPER).models["merged"]
+    assert without.published_sweep == "" and without.published_t == 0.58
+    (tmp_path / "horn_elliott_sweep.csv").write_text((published.FOLDER / "horn_elliott_sweep.csv").read_text())
+    own = lineage(tmp_path, 'published_sweep = "horn_elliott_sweep.csv"\n', PAPER).models["merged"]
+    assert own.published_sweep == str(tmp_path / "horn_elliott_sweep.csv")  # the file beside comes first
 
 
 def test_files_extend_files_and_paths_are_meant_from_where_a_file_lies(tmp_path):

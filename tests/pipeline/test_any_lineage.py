@@ -78,7 +78,8 @@ def tables(run) -> dict[str, pd.DataFrame]:
     return dict(
         corpora=run.corpus.stats(), logs=run.logs(*names), models=models, saes=run.sae_table(), sae_logs=run.sae_logs(),
         densities=run.densities(), kept=merge_sweep.kept(run, models),
-        **({} if sweep is None else dict(merge_sweep=sweep)),
+        **({} if sweep is None else dict(merge_sweep=sweep,
+                                         merge_kept=merge_sweep.curves(run, run.merges[0], sweep))),
         persistence=persistence.persistence(run), flow=feature_flow.flow(run), ladder=ladder.ladder_table(run),
         swap=sae_transfer.swap(run), weights=weight_matching.shares(run),
         explanations=groups.grouped(run, explain.explained(run)),

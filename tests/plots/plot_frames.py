@@ -90,6 +90,27 @@ def sweep(look):
     return pd.DataFrame(rows, columns=["method", "t", "domain", "loss_nats", "accuracy"])
 
 
+def kept(look, sources=("this run", "published")):
+    """What a merge keeps: its first parent from all to 0.2, its second from 0.4 to all; published 0.1 more inside."""
+    merge = next((name for name in look.models if sum(child == name for _, child in look.edges) == 2), None)
+    rows, parents = [], [parent for parent, child in look.edges if child == merge]
+    for source, bump in zip(sources, (0.0, 0.4), strict=False):
+        for t in np.linspace(0, 1, 21):
+            shares = (1 - 0.8 * t, 0.4 + 0.6 * t)
+            rows += [(source, parent, t, share + bump * t * (1 - t)) for parent, share in zip(parents, shares,
+                                                                                              strict=False)]
+    return pd.DataFrame(rows, columns=["source", "parent", "t", "kept"])
+
+
+def read_at(look, sources=("this run", "published")):
+    """The points of `kept`: the crossings at t = 3/7, and the published curves at t = 0.58."""
+    frame, rows = kept(look, sources), []
+    for (source, parent), one in frame.groupby(["source", "parent"], sort=False):
+        at = dict(balanced=3 / 7) | (dict(stated=0.58) if source == "published" else {})
+        rows += [(source, point, t, parent, np.interp(t, one["t"], one["kept"])) for point, t in at.items()]
+    return pd.DataFrame(rows, columns=["source", "point", "t", "parent", "kept"])
+
+
 def saes(look):
     rng, rows = np.random.default_rng(4), []
     for model in look.models:
@@ -202,7 +223,8 @@ FIGURES = {
     "corpora": lambda look: plots.corpora(stats(look), look, note=NOTE),
     "loss_curves": lambda look: plots.loss_curves(logs(look), look, note=NOTE),
     "domain_matrix": lambda look: plots.domain_matrix(losses(look), look, note=NOTE),
-    "merge_sweep": lambda look: plots.merge_sweep(sweep(look), look, picked=0.47, published_t=0.58, note=NOTE),
+    "merge_sweep": lambda look: plots.merge_sweep(sweep(look), look, picked=0.47, published_t=0.58, kept=kept(look),
+                                                  points=read_at(look), note=NOTE),
     "sae_card": lambda look: plots.sae_card(saes(look), density(look), history(look), look, note=NOTE),
     "ladder": lambda look: plots.ladder(ladder(look), look, note=NOTE),
     "token_heatmap": lambda look: plots.token_heatmap(cases(look), look, note=NOTE),

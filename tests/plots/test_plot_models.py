@@ -4,7 +4,21 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from plot_frames import DOMAINS, FIGURES, LONG, SHAPES, TEXTS, drawn, logs, losses, shape, stats, sweep
+from plot_frames import (
+    DOMAINS,
+    FIGURES,
+    LONG,
+    SHAPES,
+    TEXTS,
+    drawn,
+    kept,
+    logs,
+    losses,
+    read_at,
+    shape,
+    stats,
+    sweep,
+)
 from plot_reading import faults, read
 
 from unifeat import plots
@@ -81,7 +95,7 @@ def test_the_sweep_names_parents_and_both_choices_of_t():
 
 def test_curves_of_the_sweep_meet_their_parents_lines():
     """At t = 0 the curve of the first parent's domain ends on that parent's line, at t = 1 the second's on its own."""
-    for ax in drawn("merge_sweep").axes:
+    for ax in drawn("merge_sweep").axes[:2]:
         for parent, at, start in (("left", 0, 0), ("right", 1, -1)):
             color = DIAMOND.color(parent)
             curve, = lines(ax, color=color, linestyle="-", linewidth=1.2)
@@ -111,6 +125,33 @@ def test_the_sweep_of_parents_with_several_domains_has_the_domains_colors():
     assert paper == {DIAMOND.color("left"), DIAMOND.color("right")}
 
 
+def test_what_is_kept_stands_beside_the_published_sweep_with_both_crossings():
+    """Kept at t = 3/7 by hand: 1 - 0.8 * 3/7 = 0.657, published 0.4 * 3/7 * 4/7 = 0.098 more; at 0.58 the diamonds."""
+    fig = drawn("merge_sweep")
+    words, ax = read(fig), fig.axes[2]
+    assert "this run: both keep\n66 % at t = 0.43" in words and "paper's sweep: both keep\n75 % at t = 0.43" in words
+    assert "63 %" in words and "85 %" in words and "paper's own sweep" in words and "Left, paper" in words
+    for parent, ends in (("left", (100, 20)), ("right", (40, 100))):
+        curves = [line for line in lines(ax, color=DIAMOND.color(parent)) if len(line.get_xdata()) > 2]
+        assert len(curves) == 2 and {line.get_linestyle() for line in curves} == {"-", "--"}
+        assert all(np.allclose(line.get_ydata()[[0, -1]], ends) for line in curves)
+        diamond, = lines(ax, color=DIAMOND.color(parent), marker="D")
+        assert diamond.get_xdata()[0] == 0.58
+    rings = {round(float(line.get_ydata()[0]), 1) for line in lines(ax, marker="o")}
+    assert rings == {65.7, 75.5} and not faults(fig)
+
+
+def test_what_is_kept_without_a_published_sweep_is_this_run_s_alone():
+    alone = ("this run",)
+    fig = plots.merge_sweep(sweep(DIAMOND), DIAMOND, picked=0.47, kept=kept(DIAMOND, alone),
+                            points=read_at(DIAMOND, alone))
+    assert "this run: both keep" in read(fig) and "paper" not in read(fig) and not faults(fig)
+    assert len(lines(fig.axes[2], marker="o")) == 1 and not lines(fig.axes[2], linestyle="--")
+    gaps = kept(DIAMOND).assign(kept=np.nan)
+    for frame in (None, gaps, gaps[:0]):
+        assert "not measured" in read(plots.merge_sweep(sweep(DIAMOND), DIAMOND, kept=frame))
+
+
 def test_the_sweep_needs_a_merge_and_says_which_it_drew():
     sentence = "Figure 5 needs a merge of two models, and this lineage has none."
     for frame in (None, sweep(DIAMOND)[:0], sweep(DIAMOND).assign(merge="left"), sweep(DIAMOND)[:0].assign(merge=[])):
@@ -127,4 +168,4 @@ def test_parents_with_many_domains_of_their_own_have_no_levels():
     own = dict.fromkeys(SHAPES["eight"].models, tuple(SHAPES["eight"].domains))
     look = shape([*own], SHAPES["eight"].edges, [*SHAPES["eight"].domains], own)
     fig = plots.merge_sweep(sweep(look), look)
-    assert not lines(fig.axes[0], linestyle="--") and "parent" not in read(fig)
+    assert not lines(fig.axes[0], linestyle="--") and "own parent" not in read(fig)

@@ -58,3 +58,5 @@ def test_a_wheel_in_an_empty_folder_and_home(installed, models, text, tmp_path):
     assert len(wrong.stderr.splitlines()) == 1
     where = run("-c", "import unifeat; print(unifeat.__file__)", program=installed.with_name("python")).stdout
     assert where.startswith(str(installed.parents[1]))
+    shipped = "from unifeat.lineage import read; print(read('laptop').models['merged'].published_sweep)"
+    assert run("-c", shipped, program=installed.with_name("python")).stdout.strip() == "horn_elliott_sweep.csv"

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import re
 
+from unifeat.lineage import published
 from unifeat.lineage.complaints import shown
 from unifeat.lineage.lineage import Lineage
 from unifeat.lineage.settings import KINDS, READS, SOURCES, WAYS, LineageError, Member, Sae
@@ -34,6 +35,7 @@ def check(p: Lineage) -> None:
             raise LineageError(f"{p.name}.compare pairs {pair[0]!r} with itself; name two (SAEs of one model are "
                                "compared anyway, as its ceiling).")
     _ranges(p, [*_shared(p), *_of_text(p), *_of_models(p)])
+    published.check(p)
 
 
 def named(kind: str, name: str, where: str) -> None:
@@ -74,6 +76,7 @@ def _made(p: Lineage, name: str, one: Member) -> None:
         (one.t == "balanced" if isinstance(one.t, str) else 0 <= one.t <= 1,
          f"t must be balanced or a number from 0 to 1, not {shown(one.t)}"),
         (one.published_t is None or 0 <= one.published_t <= 1, f"published_t must be 0 to 1, not {one.published_t}"),
+        (not one.published_sweep or len(one.origins) == 2, "published_sweep is for a merge of two models"),
         (not one.checkpoint or of, "checkpoint needs a model that is trained here"),
         (not of or 0 <= one.checkpoint.step <= of.tokens // max(1, of.batch * p.corpora.context),
          "checkpoint.step must be a step of that training, from 0 to its last"),

@@ -18,13 +18,14 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from unifeat.lineage import published
 from unifeat.lineage.checks import check, named
 from unifeat.lineage.complaints import OURS, fields, sentence, shown, unknown
 from unifeat.lineage.lineage import Lineage
 from unifeat.lineage.settings import SOURCES, WAYS, LineageError, Member, Text
 from unifeat.support.errors import reason
 
-FOLDER = Path(__file__).parent / "profiles"
+FOLDER = published.FOLDER
 FRAGMENT = "horn_elliott"  # the paper's models and domains, which the profiles extend
 PARTS = (FRAGMENT, "track", "track_quick")  # no lineages on their own: `unifeat track` puts its models into the latter
 
@@ -139,6 +140,8 @@ def _extended(path: Path, seen: tuple[Path, ...]) -> dict:
             key = "given" if section == "models" else "path"
             if isinstance(one, dict) and isinstance(one.get(key), str) and one[key]:
                 one[key] = str(_path(one[key], path.parent, keep=section == "models"))
+            if isinstance(one, dict) and isinstance(one.get("published_sweep"), str) and one["published_sweep"]:
+                one["published_sweep"] = _beside(one["published_sweep"], path.parent)
     corpora = table.get("corpora")
     if isinstance(corpora, dict) and isinstance(corpora.get("folder"), str) and corpora["folder"]:
         corpora["folder"] = str(_path(corpora["folder"], path.parent))
@@ -160,6 +163,12 @@ def _path(text: str, folder: Path, keep: bool = False) -> Path | str:
     except (OSError, RuntimeError, ValueError) as error:  # too long, of an unknown user, with a NUL
         why = getattr(error, "strerror", None) or reason(error).rstrip(".")
         raise LineageError(f"{shown(text)} cannot be a path ({why}); correct it in the lineage.") from error
+
+
+def _beside(text: str, folder: Path) -> str:
+    """A published sweep as seen from `folder`; one that comes with the package keeps its bare name."""
+    path = _path(text, folder)
+    return text if folder == FOLDER or not _is_file(path) and _is_file(FOLDER / text) else str(path)
 
 
 def _is_file(path: Path) -> bool:
@@ -190,6 +199,8 @@ def _over(old, new):
         return new
     if (stated := set(WAYS) & new.keys()) and not stated & old.keys():
         old = {}  # it is another model
+    if any(key in new and new[key] != old.get(key) for key in ("merge", "parents")):  # of which nothing was published
+        old = {key: value for key, value in old.items() if not key.startswith("published_")}
     return old | {key: _over(old.get(key), value) for key, value in new.items()}
 
 

@@ -133,6 +133,7 @@ class Member:
     merge: tuple[str, ...] = ()  # two parents; t = 0 is the first
     method: str = "slerp"  # slerp | lerp
     published_t: float | None = None  # the t that a paper reports for this merge
+    published_sweep: str = ""  # a CSV of a paper's own sweep along this merge, drawn beside this run's
     t: float | str = "balanced"  # a number, or balanced: both parents keep the same share of their accuracy
     checkpoint: Checkpoint | None = None
     given: str = ""  # a folder in Hugging Face layout (from the lineage's own folder), or a name on the hub

@@ -17,7 +17,9 @@ FIGURES = {  # in the order of the page: title, caption
         "one at the threshold, and one drawn at random."),
     "fig5_merge_sweep": ("Figure 5, the merge along t",
         "Accuracy and loss from the first parent (t = 0) to the second (t = 1): SLERP solid, a straight line dotted, "
-        "the parents and their common parent dashed."),
+        "the parents and their common parent dashed. Right: the share of each parent's accuracy on its own text that "
+        "is kept, this run solid, the paper's own sweep dashed where the lineage has it; rings mark where both parents "
+        "keep the same share, diamonds the paper's t. Only shares compare: text, tokenizers and sizes differ."),
     "fig6_explanations": ("Figure 6, explanation scores",
         "How well an explanation predicts its feature on held-out text. The grey groups are controls: neurons, an SAE "
         "of a random model, and explanations of other features."),
@@ -104,6 +106,10 @@ TABLES = {  # what a row is, and the columns of its own
         "merge, domain": "the merge, and the text",
         "method": "`slerp`, `lerp` (a straight line) or `base` (the parents' common parent on the same text)",
         "t": "0 is the first parent, 1 the second"}),
+    "merge_kept": ("One row per source, parent and t: the curves at the right of Figure 5.", {
+        "source": "`this run` or `published`, the paper's own sweep",
+        "parent, t": "whose accuracy, and where; t is 0 at the first parent, 1 at the second",
+        "kept": "SLERP's accuracy on the parent's own text over the parent's own"}),
     "angles": ("One row per tensor of the merge's parents.", {
         "tensor, degrees": "the tensor, and the angle between the two",
         "lerp": "whether SLERP is a straight line there"}),

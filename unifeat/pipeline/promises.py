@@ -19,7 +19,10 @@ TABLES = {  # columns in their order
     "flow": "source,target,kind,features,share",
     "explanations": "group,kind,model,seed,feature,explainer,explanation,simulation,detection",
 }
-OF_A_SHAPE = {"merge_sweep": "method,t,domain,loss_nats,accuracy,merge"}  # written where the lineage has the shape
+OF_A_SHAPE = {  # written where the lineage has the shape
+    "merge_sweep": "method,t,domain,loss_nats,accuracy,merge",
+    "merge_kept": "source,parent,t,kept",
+}
 WITH_EDGES = ("persistence", "flow")  # have rows only where there is an edge
 
 

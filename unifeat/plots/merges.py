@@ -6,24 +6,28 @@ import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
+from unifeat.plots import merge_kept
 from unifeat.plots.models import end_labels
 from unifeat.plots.names import clipped, legend
 from unifeat.plots.style import LeftOut, finite, ink, ordered, picture, styled, tint
 
-SCALES = (("accuracy", 100, "next-token accuracy (%)"), ("loss_nats", 1, "cross-entropy (nats per token)"))
+SCALES = (("accuracy", 100, "next-token accuracy (%)"), ("loss_nats", 1, "cross-entropy (nats)"))
 METHODS = {"slerp": "-", "lerp": ":"}
 PARENT, ABOVE, PUBLISHED = (0, (5, 2)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1.5))
 LEVELS = 4  # own domains up to which the parents' levels are drawn across the panel
 
 
 @styled
-def merge_sweep(sweep: pd.DataFrame | None, theme, picked=None, published_t=None, note: str = ""):
-    """Accuracy and loss of a merge along t, lerp beside slerp; dashed: both parents and the model they come from.
+def merge_sweep(sweep: pd.DataFrame | None, theme, picked=None, published_t=None, kept=None, points=None,
+                note: str = ""):
+    """Accuracy and loss (nats per token) of a merge along t, lerp beside slerp; dashed: both parents and the model they
+    come from. Beside them the share of each parent's accuracy that is kept.
 
     sweep: merge_sweep.csv: method (slerp | lerp), t, domain, loss_nats, accuracy, and optionally merge, the merged
     model (the first is drawn). The parents' levels are the sweep's own ends, so that the curves meet them; rows of
     method "base" are the level of the model above both. picked: the t of this merge; published_t: the paper's. The
-    parents' own domains are drawn strong.
+    parents' own domains are drawn strong. kept: merge_kept.csv: source ("this run" | "published"), parent, t, kept (a
+    share); points: source, point ("balanced" | "stated"), t, parent, kept, which are marked and labelled.
     """
     merges = [name for name in theme.models if len(_parents(theme, name)) == 2]
     if sweep is not None and "merge" in sweep:
@@ -32,23 +36,30 @@ def merge_sweep(sweep: pd.DataFrame | None, theme, picked=None, published_t=None
     if sweep is None or not len(sweep) or not merges:
         return LeftOut("Figure 5 needs a merge of two models, and this lineage has none.")
     plan = _plan(sweep, theme, _parents(theme, merges[0]))
-    fig = picture(2.75, note)
-    axes = fig.subplots(1, 2)
+    fig = picture(4.1, note)
+    grid = fig.add_gridspec(2, 2, width_ratios=(1, 1.12))
+    axes = [fig.add_subplot(grid[0, 0]), fig.add_subplot(grid[1, 0]), fig.add_subplot(grid[:, 1])]
     if len(merges) > 1:
         axes[0].set_title(f"{clipped(theme.model(merges[0]).label, 24)}, the first of {len(merges)} merges",
                           color=ink(theme.color(merges[0])), fontweight="bold")
-    for ax, (column, scale, label) in zip(axes, SCALES, strict=True):
+    for ax, (column, scale, label) in zip(axes[:2], SCALES, strict=True):
         labels = []
         for domain in plan.domains:
             labels += _curves(ax, plan, domain, scale * plan.rows[domain].set_index(["method", "t"])[column])
-        ax.set(xlabel=_ends([theme.short(name) for name in plan.parents]), ylabel=label, xlim=(0, 1),
-               xticks=np.linspace(0, 1, 6))
+        ax.set(ylabel=label)
+        ax.yaxis.get_major_locator().set_params(nbins=6)  # as many before the layout as after it
         ax.margins(y=0.04)
-        end_labels(ax, 1.0, labels)
+        end_labels(ax, 1.0, labels, 0.085)
+    merge_kept.draw(axes[2], plan.theme, plan.parents, kept, points)
+    for ax in axes:
+        ax.set(xlim=(0, 1), xticks=np.linspace(0, 1, 6))
         for t, style in ((picked, "-"), (published_t, PUBLISHED)):
             if finite(t):
                 ax.axvline(t, color="#222222", lw=0.8, ls=style, zorder=1)
-    legend(fig, _entries(plan, picked, published_t))
+    axes[0].tick_params(labelbottom=False)
+    for ax in axes[1:]:
+        ax.set_xlabel(_ends([theme.short(name) for name in plan.parents]))
+    legend(fig, _entries(plan, picked, published_t) + merge_kept.entries(kept))
     return fig
 
 
