@@ -10,7 +10,7 @@ from endpoint import completion
 from scipy import sparse
 
 from unifeat import lineage
-from unifeat.autointerp import client, explain, groups, rules
+from unifeat.autointerp import client, explain, groups
 from unifeat.text import bpe
 
 

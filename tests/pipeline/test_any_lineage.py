@@ -14,11 +14,13 @@ from unifeat.studies import (
     case_studies,
     edges,
     feature_flow,
+    functional,
     ladder,
     merge_sweep,
     pair_agreement,
     persistence,
     sae_transfer,
+    substitution,
     weight_matching,
 )
 
@@ -87,6 +89,7 @@ def tables(run) -> dict[str, pd.DataFrame]:
                                 pair_agreement.COLUMNS),
         causal=edges.by_edge({(p, c): ablation.causal(run, (p, a), (c, b)) for p, c in run.lineage.edges},
                              ablation.CAUSAL_COLUMNS),
+        substitution=substitution.table(run), functional=functional.summary(substitution.table(run), tau),
         cases=pd.concat([case_studies.case_table(case_studies.case(run, rule)) for rule in case_studies.RULES]))
 
 
@@ -105,6 +108,11 @@ def as_promised(run, found: dict[str, pd.DataFrame]) -> None:
     assert at[["observed", "ci_low", "ci_high", "ceiling", "null"]].apply(lambda x: x.between(0, 1)).all(axis=None)
     assert set(found["weights"]["edge"]) == {f"{a} → {b}" for a, b in p.edges} == set(found["causal"]["edge"])
     assert len(found["agreement"]) == 3 * len(p.edges)
+    assert set(found["functional"]["edge"]) == set(found["causal"]["edge"])
+    shares = found["functional"].set_index(["edge", "verdict"])[["observed", "ceiling"]].unstack()
+    assert shares.apply(lambda x: x.between(0, 1)).all(axis=None)
+    for kind in ("observed", "ceiling"):
+        assert (shares[kind]["joint"] <= shares[kind][["activation", "function"]].min(axis=1) + 1e-9).all()
     assert found["ladder"]["group"].str.startswith("seed ceiling").sum() == 2 * n
     assert {(row.parent, row.child) for row in at.itertuples()} == set(p.pairs)
     shown = provenance.summary(run)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from unifeat import plots
 from unifeat.plots import agreement
+from unifeat.plots.functional import VERDICTS
 from unifeat.support.theme import Look, theme
 
 NOTE = "lineage of the tests; corpora: embedded stand-ins; text of comparison 131 k tokens, 1,024 blocks per domain"
@@ -154,10 +155,24 @@ def verdicts(look):
         found[edge] = pd.DataFrame(dict(r=r) | {name: r * rng.uniform(0.5, 1, 300)
                                                  for name in ("decoder", "encoder", "logits")})
         causal[edge] = pd.DataFrame(dict(r=r[:60], agreement=r[:60] ** 2, random=rng.normal(0, 0.05, 60)))
+        causal[edge[1], edge[1]] = causal[edge].assign(agreement=0.2 + 0.8 * r[:60])
         rows += [dict(edge=" → ".join(edge), features=group, matched_by=by, verdict=verdict, observed=0.4, ci_low=0.37,
                       ci_high=0.43, ceiling=0.75, null=0.36 if group == "all" else 0.0, share=0.6, excess=0.53)
                  for group in ("all", "beyond one neuron") for by, verdict in agreement.SHARE_NAMES]
     return found, causal, pd.DataFrame(rows, columns=[*rows[0]] if rows else ["edge"])
+
+
+def functions(look):
+    """functional.csv: three verdicts per edge, each lower than the one before; ceilings of 0.72, 0.58 and 0.5."""
+    rows = []
+    for number, edge in enumerate(look.edges):
+        for k, (verdict, ceiling) in enumerate(zip(VERDICTS, (0.72, 0.58, 0.5), strict=True)):
+            observed = 0.08 + 0.09 * (number % 4) + (0, 0.07, -0.03)[k]
+            rows.append(dict(edge=" → ".join(edge), verdict=verdict, pairs=120, observed=observed,
+                             ci_low=observed - 0.02 - 0.01 * k, ci_high=observed + 0.02 + 0.02 * k, ceiling=ceiling,
+                             ceiling_low=ceiling - 0.03, ceiling_high=ceiling + 0.03, null=0.01 * k if k else np.nan,
+                             next_best=0.02 * k if k else np.nan))
+    return pd.DataFrame(rows, columns=[*rows[0]] if rows else ["edge"])
 
 
 def swap(look):
@@ -230,6 +245,7 @@ FIGURES = {
     "token_heatmap": lambda look: plots.token_heatmap(cases(look), look, note=NOTE),
     "swap": lambda look: plots.swap(swap(look), look, note=NOTE),
     "verdicts": lambda look: plots.verdicts(*verdicts(look), look, note=NOTE),
+    "functional": lambda look: plots.functional(functions(look), look, note=NOTE),
     "arms": lambda look: plots.control(arms(look), "filled: independent, hollow: shared", look, note=NOTE),
     "mixes": lambda look: plots.control(controls([*look.domains, "balanced"]), "text", look, note=NOTE),
     "explanations": lambda look: plots.explanations(scores(look), look, note=NOTE),

@@ -4,7 +4,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
-from plot_frames import SHAPES, arms, controls, density, drawn, history, ladder, saes, scores, swap, verdicts
+from plot_frames import (
+    SHAPES,
+    arms,
+    controls,
+    density,
+    drawn,
+    functions,
+    history,
+    ladder,
+    saes,
+    scores,
+    swap,
+    verdicts,
+)
 from plot_reading import faults, read
 
 from unifeat import plots
@@ -92,6 +105,40 @@ def test_verdicts_with_gaps_and_without_edges(tmp_path):
     assert "nan" not in read(fig) and all(path.stat().st_size > 1000 for path in plots.write(fig, tmp_path / "v"))
     assert plots.verdicts({}, {}, shares[:0], DIAMOND).sentence == \
         "The figure of verdicts needs a parent and its child, and this lineage has none."
+
+
+def test_every_edge_shows_three_shares_in_its_childs_color_beside_their_ceilings_and_nulls():
+    frame, ax = functions(DIAMOND), drawn("functional").axes[0]
+    marks = [line for line in ax.lines if line.get_marker() in "os^"]
+    for y, edge in enumerate(DIAMOND.edges):
+        here = [line for line in marks if abs(line.get_ydata()[0] - y) < 0.5]
+        filled = [line for line in here if line.get_markerfacecolor() != "white"]
+        rows = frame[frame["edge"] == " → ".join(edge)]
+        assert [line.get_color() for line in filled] == [DIAMOND.color(edge[1])] * 3
+        assert [float(line.get_xdata()[0]) for line in filled] == pytest.approx(100 * rows["observed"].to_numpy())
+        assert sorted(float(line.get_xdata()[0]) for line in here if line not in filled) == pytest.approx([50, 58, 72])
+        assert len({line.get_marker() for line in filled}) == 3
+    ticks = sorted(float(line.get_xdata()[0]) for line in ax.lines if line.get_marker() == "|")
+    assert ticks == pytest.approx([2] * 4 + [4] * 4)  # the greater of both; by activations there is none
+    spans = {tuple(np.round(line.get_xdata(), 6)) for line in ax.lines if len(line.get_xdata()) == 2}
+    assert {tuple(row) for row in (100 * frame[["ci_low", "ci_high"]]).to_numpy().round(6)} <= spans
+
+
+def test_functions_without_twins_and_without_pairs():
+    frame = functions(DIAMOND)
+    frame[["ceiling", "ceiling_low", "ceiling_high", "null", "next_best"]] = np.nan
+    fig = plots.functional(frame, DIAMOND, note="a note")
+    assert "nan" not in read(fig) and not faults(fig)
+    style._render(fig, "pdf")
+    assert plots.functional(frame[:0], DIAMOND).sentence.startswith("The figure of functions needs a parent")
+
+
+def test_the_ablation_of_twins_is_one_dotted_line_and_no_edge():
+    ax = drawn("verdicts").axes[3]
+    dotted = [line for line in ax.lines if line.get_color() == style.ink("#222222") and len(line.get_xdata()) > 2]
+    middle = dict(zip(*dotted[0].get_data(), strict=True))
+    assert len(dotted) == 1 and middle[0.55] == pytest.approx(0.2 + 0.8 * 0.55, abs=0.05)
+    assert "two SAEs of one model" in read(drawn("verdicts")) and "Left → Left" not in read(drawn("verdicts"))
 
 
 @pytest.mark.parametrize("frame, log", [

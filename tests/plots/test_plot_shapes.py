@@ -8,7 +8,8 @@ from unifeat import plots
 from unifeat.plots import agreement, style
 from unifeat.studies import weight_matching
 
-MISSING = {"merge_sweep": ("chain", "star", "alone"), "verdicts": ("alone",), "arms": ("alone",)}
+MISSING = {"merge_sweep": ("chain", "star", "alone"), "verdicts": ("alone",), "arms": ("alone",),
+           "functional": ("alone",)}
 
 
 @pytest.mark.parametrize("shape", [name for name in SHAPES if name != "diamond"])

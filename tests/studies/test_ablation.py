@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from made_dictionaries import activations, dictionary, directions, made_run
 
 from unifeat import lm
 from unifeat.lineage.settings import Model
@@ -46,3 +47,18 @@ def test_logit_effect_is_the_slope_of_a_small_ablation_up_to_the_norm(model):
     effect = pair_agreement.logit_effects(model, direction[None])
     by_hand = model.lm_head.weight @ (model.model.norm.weight * (lm.hook_module(model).weight @ direction))
     np.testing.assert_allclose(effect[0].detach(), by_hand.detach(), atol=1e-5)
+
+
+def test_two_saes_of_one_model_are_the_ceiling_and_depend_on_that_model_alone(tmp_path):
+    """Twins that write the same at another scale agree wholly; an SAE of other directions does not."""
+    f, d = activations(0), directions(0)
+    saes = {("up", 0): dictionary(f, directions(3)), ("down", 0): dictionary(2 * f, d, 2.0),
+            ("down", 1): dictionary(f, d)}
+    r = np.linspace(0.9, 0.3, len(d))
+    run = made_run(tmp_path, saes, {(a, ("down", 1)): r for a in saes if a != ("down", 1)})
+    twins, edge = (ablation.causal(run, a, ("down", 1), count=5) for a in (("down", 0), ("up", 0)))
+    assert list(twins.columns) == ablation.CAUSAL_COLUMNS and twins["r"].is_monotonic_increasing and len(twins) == 5
+    np.testing.assert_allclose(twins["agreement"], 1, atol=1e-5)
+    assert (edge["agreement"] < 0.9).all()
+    assert run.stages["causal-down0-down1"].inputs == ["features of down"]
+    assert run.stages["causal-up0-down1"].inputs == ["features of up", "features of down"]

@@ -9,7 +9,7 @@ import torch
 
 from unifeat.lineage import read
 from unifeat.matching.comparison import Comparison
-from unifeat.studies import edges, pair_agreement, persistence
+from unifeat.studies import edges, pair_agreement
 
 
 def test_pearson_rows_against_numpy():
@@ -28,15 +28,15 @@ def test_agreement_by_hand():
     assert rows.loc["encoder", "kappa"] == 1 and rows.loc["logits", "kappa"] == 0
 
 
-def test_same_partner_by_hand(monkeypatch):
+def test_same_partner_by_hand():
     """Decoders and activations choose the same parent for two of the three features that reach tau; twins always do."""
     def one(table):
         return Comparison(("a", 0), ("b", 1), np.arange(4), np.arange(4), table)
 
     dictionaries = {"a": torch.eye(4), "b": torch.eye(4)[[1, 0, 2, 3]]}
-    run = SimpleNamespace(lineage=read("smoke"), sae=lambda name, seed: SimpleNamespace(w_dec=dictionaries[name]))
     twin = one(dict(r_of_b=np.ones(4), best_of_b=np.array([1, 0, 2, 3])))
-    monkeypatch.setattr(persistence, "twins", lambda run, name: [twin, twin])
+    run = SimpleNamespace(lineage=read("smoke"), twins=lambda name: [twin, twin],
+                          sae=lambda name, seed: SimpleNamespace(w_dec=dictionaries[name]))
     found = pair_agreement.partners(run, one(dict(r_of_b=np.array([0.9, 0.9, 0.9, 0.1]),
                                                   best_of_b=np.array([1, 0, 3, 3]))), 0.8)
     assert found["observed"] == pytest.approx(2 / 3) and found["ceiling"] == 1 and found["null"] < 2 / 3

@@ -37,6 +37,10 @@ FIGURES = {  # in the order of the page: title, caption
         "How well the dictionary of one model describes the activations of another."),
     "verdicts": ("Other verdicts",
         "Whether weights, effects on the logits and ablations agree with correlation on which features are the same."),
+    "functional": ("Persistence by function",
+        "Which features fire alike in the parent, which have a partner that does their job in the child's model, and "
+        "which have both. Hollow marks are ceilings, between two SAEs of the child's model; ticks are another feature "
+        "in the partner's place."),
     "control_initialization": ("Control: initial weights",
         "Excess on every edge when the SAEs start from different and from the same weights."),
     "control_thresholds": ("Control: threshold",
@@ -158,10 +162,31 @@ TABLES = {  # what a row is, and the columns of its own
         "share_r, share": "of the pairs at the threshold by r, and by the verdict",
         "spearman": "rank correlation of the two",
         "same, kappa": "how often both agree at the threshold, and beyond chance"}),
-    "causal": ("One row per pair whose features are taken out, each of its own model.", {
+    "causal": ("One row per pair whose features are taken out, each of its own model. Of two SAEs of one model "
+               "(`x → x`) it is the ceiling.", {
         "edge, parent, child, r": "the pair",
         "agreement": "r of the two changes of the logits",
         "random": "the same with a stranger of the child"}),
+    "functional": ("One row per edge and verdict, estimated from the pairs of `substitution.csv`. Intervals draw the "
+                   "child's features.", {
+        "edge, pairs": "parent and child, and how many pairs were drawn",
+        "verdict": "`activation` (a one-to-one partner at the threshold), `function` (a partner that does the job), "
+                   "or `joint` (both); `observed` is the share of the child's live features",
+        "null": "a stranger in the partner's place recovers half of the effect",
+        "next_best": "the parent's best other feature does"}),
+    "substitution": ("One row per drawn pair: the child's feature taken out of the child's model, and the parent's put "
+                     "in its place, on tokens where the child's fires.", {
+        "edge, kind, seed": "parent and child (`x → x`, kind `twins`: two SAEs of one model), and the seed of the "
+                            "child's SAE",
+        "parent, child, r, logits": "the pair, r of its activations and of its effects on the logits",
+        "alpha": "how the partner is scaled: 1 is as it is in its own model",
+        "kl_removed, kl_partner, kl_next_best, kl_random": "KL divergence of the next-token distribution from the "
+            "untouched model's, nats, with the feature taken out, and with its partner, the parent's best other "
+            "feature or another pair's partner in its place",
+        "ce_removed, ce_partner": "change of the loss on the next token, nats",
+        "recovered, recovered_next_best, recovered_random": "1 - kl / kl_removed: 1 does the whole job, 0 none of it",
+        "weight, live": "how many of the child's pairs the pair stands for, and how many live features the child has",
+        "functional": "whether the partner recovers half and more than the other two"}),
     "control_initialization": ("One row per edge and arm.", {
         "x, edge": "the arm and the edge",
         "same_index": "share of the pairs that have one index in both SAEs"}),

@@ -6,7 +6,8 @@ from unifeat.pipeline.notebooks import NotebookError
 from unifeat.support import paths
 
 FIGURES = ("corpora", "loss_curves", "domain_matrix", "fig5_merge_sweep", "sae_card", "fig1_design",
-           "fig2_flow", "ladder", "fig3_universal", "fig4_vanished", "fig6_explanations", "swap", "verdicts")
+           "fig2_flow", "ladder", "fig3_universal", "fig4_vanished", "fig6_explanations", "swap", "verdicts",
+           "functional")
 GUIDE = "guide_your_own_models"
 LONG = ("09_controls",)  # `controls` runs these, `figures` does not
 CONTROLS = tuple(f"control_{name}" for name in ("initialization", "thresholds", "densities", "mixes", "kinds",

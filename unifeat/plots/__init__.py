@@ -10,6 +10,7 @@ from unifeat.plots.controls import control, frontier
 from unifeat.plots.design import design
 from unifeat.plots.explanations import explanations
 from unifeat.plots.flow import flow
+from unifeat.plots.functional import functional
 from unifeat.plots.merges import merge_sweep
 from unifeat.plots.models import corpora, domain_matrix, loss_curves
 from unifeat.plots.saes import ladder, sae_card
@@ -17,4 +18,5 @@ from unifeat.plots.style import STYLE, LeftOut, write
 from unifeat.plots.tokens import token_heatmap
 
 __all__ = ["STYLE", "LeftOut", "control", "corpora", "design", "domain_matrix", "explanations", "flow", "frontier",
-           "ladder", "loss_curves", "merge_sweep", "sae_card", "swap", "token_heatmap", "verdicts", "write"]
+           "functional", "ladder", "loss_curves", "merge_sweep", "sae_card", "swap", "token_heatmap", "verdicts",
+           "write"]

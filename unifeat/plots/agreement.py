@@ -13,6 +13,7 @@ SHARE_NAMES = {("r", "r"): "by activations:\ntheir r", ("decoder", "decoder"): "
                ("r", "decoder"): "by activations:\ndecoder cosine", ("r", "encoder"): "by activations:\nencoder cosine",
                ("r", "logits"): "by activations:\nlogit effect (r)"}  # (what matches, what judges) in weights.csv
 DASHES = ("-", "--", ":", "-.")  # of the first, second ... edge into one child
+CEILING = (0, (1, 1))  # dashes of two SAEs of one model
 
 
 @styled
@@ -54,8 +55,9 @@ def verdicts(found: dict, causal: dict, shares: pd.DataFrame, theme, tau: float 
     """Weights, logit effects and ablation of one-to-one pairs against r of their activations, and shares at tau.
 
     found: {(parent, child): frame r, decoder, encoder, logits}; causal: {(parent, child): frame r, agreement, random}.
-    Dots are pairs; lines are medians over bins of r; grey: strangers (ablation only). shares: weights.csv. An edge has
-    the color of its child, and a dash of its own where it is not the first into that child.
+    Dots are pairs; lines are medians over bins of r; grey: strangers (ablation only). In `causal`, (child, child) are
+    two SAEs of that model: the ceiling, dotted, of all children together. shares: weights.csv. An edge has the color of
+    its child, and a dash of its own where it is not the first into that child.
     """
     edges = list(dict.fromkeys(tuple(edge.split(" → ")) for edge in shares["edge"]))
     if out := crowded({name for edge in (*found, *causal, *edges) for name in edge}, "The figure of verdicts",
@@ -63,12 +65,14 @@ def verdicts(found: dict, causal: dict, shares: pd.DataFrame, theme, tau: float 
         return out
     if not edges:
         return LeftOut("The figure of verdicts needs a parent and its child, and this lineage has none.")
+    twins = {edge: frame for edge, frame in causal.items() if edge[0] == edge[1]}
+    causal = {edge: frame for edge, frame in causal.items() if edge not in twins}
     looks = _looks([*found, *causal, *edges], theme)
     below = 0.86 + 0.32 * max(len(edges), 4)
-    above = 2.56 + 0.14 * max(0, len(found) - 4)
+    above = 2.56 + 0.14 * max(0, len(found) + bool(twins) - 4)
     fig = picture(above + below, note)
     top, bottom = fig.subfigures(2, 1, height_ratios=(above, below))
-    _against_r(top, found, causal, theme, looks, tau)
+    _against_r(top, found, causal, twins, theme, looks, tau)
     _shares(bottom, shares, edges, theme, tau)
     return fig
 
@@ -84,7 +88,7 @@ def _looks(edges: list, theme) -> dict:
     return out
 
 
-def _against_r(fig, found: dict, causal: dict, theme, looks: dict, tau: float):
+def _against_r(fig, found: dict, causal: dict, twins: dict, theme, looks: dict, tau: float):
     axes = fig.subplots(1, 4, sharex=True, sharey=True)
     for ax, name in zip(axes, VERDICT_NAMES, strict=True):
         for edge, frame in (causal if name == "agreement" else found).items():
@@ -95,6 +99,9 @@ def _against_r(fig, found: dict, causal: dict, theme, looks: dict, tau: float):
         if name == "agreement" and causal:
             both = pd.concat(causal.values())
             _medians(ax, both["r"], both["random"], GREY, "-")
+        if name == "agreement" and twins:
+            both = pd.concat(twins.values())
+            _medians(ax, both["r"], both["agreement"], "#222222", CEILING)
         ax.axvline(tau, color="#222222", lw=0.6, ls=(0, (1, 1.5)), zorder=0)
         ax.axhline(tau, color="#222222", lw=0.6, ls=(0, (1, 1.5)), zorder=0)
         ax.set(title=VERDICT_NAMES[name], xlabel="r of the activations", xlim=(0, 1.02), ylim=(-0.3, 1.03),
@@ -102,7 +109,8 @@ def _against_r(fig, found: dict, causal: dict, theme, looks: dict, tau: float):
         ax.set_xticklabels(("0", ".5", f"{tau:g}".lstrip("0"), "1"))
     axes[0].set_ylabel("agreement of the pair")
     entries = [(Line2D([], [], color=looks[edge][0], ls=looks[edge][1]), arrow(theme, *edge)) for edge in found]
-    legend(fig, [*entries, (Line2D([], [], color=GREY), "the parent's feature and a stranger")])
+    legend(fig, [*entries, (Line2D([], [], color=GREY), "the parent's feature and a stranger"),
+                 *([(Line2D([], [], color="#222222", ls=CEILING), "two SAEs of one model")] if twins else [])])
 
 
 def _shares(fig, shares: pd.DataFrame, edges: list, theme, tau: float):

@@ -22,7 +22,7 @@ def causal(run: Run, parent: tuple[str, int], child: tuple[str, int], count: int
     agreement: Pearson's r of the logit changes (centred per token) of both models over tokens x vocabulary;
     random: the same between the parent's feature and another pair's child feature, taken out at the same tokens at
     the mean of its activations. In a one-layer model a feature acts on its own token alone, so this is exact; in a
-    deeper one it is the direct effect.
+    deeper one it is the direct effect. Two SAEs of one model are compared in the same way: the ceiling of its edges.
     """
     def build(folder):
         found = pairs(run, run.compare(parent, child)).sort_values("r", kind="stable")

@@ -19,7 +19,7 @@ from unifeat.lm import logit_lens
 from unifeat.matching import bootstrap
 from unifeat.matching.comparison import Comparison
 from unifeat.sae import features
-from unifeat.studies import ablation, baselines, pair_agreement, persistence, sae_transfer
+from unifeat.studies import ablation, baselines, pair_agreement, persistence, sae_transfer, substitution
 from unifeat.studies.shares import number
 from unifeat.support import tables
 
@@ -78,9 +78,10 @@ def shares(run: Run) -> pd.DataFrame:
 
 def prepare(run: Run) -> None:
     """Make all that notebook 10 shows ready, several pieces at a time."""
-    a, b = run.lineage.sae.seeds[:2]
-    persistence.ready(run, [(sae_transfer.swap,), (shares,), *((ablation.causal, (parent, a), (child, b))
-                                                    for parent, child in run.lineage.edges)], "verdicts")
+    pairs, b = substitution.calls(run), run.lineage.sae.seeds[1]
+    persistence.ready(run, [(sae_transfer.swap,), (shares,),
+                            *((ablation.causal, *pair) for pair in pairs if pair[1][1] == b),
+                            *((substitution.substitution, *pair) for pair in pairs)], "verdicts")
 
 
 def _rows(weights: "_Weights", edge: tuple[str, str]) -> list[dict]:
