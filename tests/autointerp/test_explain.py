@@ -11,6 +11,7 @@ from scipy import sparse
 
 from unifeat import lineage
 from unifeat.autointerp import client, explain, groups
+from unifeat.matching import token_features
 from unifeat.text import bpe
 
 

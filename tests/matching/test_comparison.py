@@ -45,7 +45,7 @@ def test_shares_of_a_subset_count_its_features_alone_and_any_partner():
     for rule in matching.RULES:
         assert out[f"observed.{rule}.child.some"][AT] == pytest.approx(1 / 3)
         assert out[f"observed.{rule}.parent.some"][AT] == 0
-        assert np.isnan(out[f"observed.{rule}.child.none"]).all() and np.isnan(out[f"resampled.{rule}.child.none"]).all()
+        assert all(np.isnan(out[f"{label}.{rule}.child.none"]).all() for label in ("observed", "resampled"))
         assert out[f"resampled.{rule}.child.some"].mean(0)[AT] == pytest.approx(1 / 3)
 
 

@@ -1,6 +1,6 @@
 """Two checks on matching: how many children share one parent feature, and how many pairs have one index in both SAEs.
 
-Both take comparisons of SAE pairs (`run.compare`): those of an edge, or of seed twins beside it (`persistence.twins`).
+Both take comparisons of SAE pairs (`run.compare`): those of an edge, or of seed twins beside it (`run.twins`).
 In each, a is the parent and b the child.
 """
 
