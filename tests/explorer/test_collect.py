@@ -90,14 +90,15 @@ def run(monkeypatch, tmp_path):
     rng = np.random.default_rng(0)
     blocks = rng.integers(1, 9, (6, 30))
     block, position = np.nonzero(blocks)
-    text = dict(blocks=blocks, block=block, position=position, document=block // 2, domain=block // 3)
+    text = dict(blocks=blocks, block=block, position=position, document=block // 2, domain=block // 3,
+                token=blocks[block, position])
     shared = rng.gamma(1, 1, (180, 5)) * (rng.random((180, 5)) < 0.3)
     drawn = {(name, seed): sparse.csr_matrix(shared * (1 + 0.05 * rng.random(shared.shape)))
              for name in p.names for seed in p.sae.seeds}
 
     def compare(a, b):
         return Comparison(a, b, np.arange(5), np.arange(5), comparison.compare(
-            drawn[a], drawn[b], text["document"], text["domain"], 3, 0, with_null=False))
+            drawn[a], drawn[b], text, 3, 0, with_null=False))
 
     lexical = pd.DataFrame(dict(feature=range(5), explanation="a word", simulation=0.5, detection=np.nan))
     monkeypatch.setattr(collect.groups, "lexical", lambda run, name: lexical)

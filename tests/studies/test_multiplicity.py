@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from unifeat.matching.comparison import Comparison, compare
 from unifeat.studies import multiplicity
@@ -74,7 +75,8 @@ def test_a_true_comparison_of_a_copied_feature():
     rng = np.random.default_rng(0)
     a = rng.random((400, 2)) * (rng.random((400, 2)) < 0.3)
     b = np.column_stack([a[:, 0], a[:, 1], a[:, 0] + 0.001 * rng.random(400)])
-    found = compare(a, b, np.arange(400) // 4, np.zeros(400, int), 2, 0)
+    text = dict(document=np.arange(400) // 4, domain=np.zeros(400, int), token=np.zeros(400, int))
+    found = compare(sparse.csr_matrix(a), sparse.csr_matrix(b), text, 2, 0)
     one = Comparison(("a", 0), ("b", 0), np.arange(2), np.arange(3), found)
     assert multiplicity.multiplicity([one], 0.8) == dict(passing=3, partners=2, shared=2 / 3, largest=2)
     assert multiplicity.same_index([one], 0.8)["best"] == pytest.approx(2 / 3)

@@ -51,7 +51,8 @@ def shares(run: Run) -> dict[tuple[str, str], dict]:
     if not len(found):
         return {}
     nearest = found["tau"].iloc[(found["tau"] - run.lineage.comparison.tau).abs().argmin()]
-    found = found[(found["arm"] == "controlled") & (found["rule"] == "one_to_one") & (found["tau"] == nearest)]
+    found = found[(found["arm"] == "controlled") & (found["rule"] == "one_to_one") & (found["tau"] == nearest)
+                  & (found["features"] == "all") & (found["side"] != "both")]
     out = {}
     for row in found.itertuples():
         out.setdefault((row.parent, row.child), {})[row.side] = dict(

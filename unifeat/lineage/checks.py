@@ -147,7 +147,7 @@ def _of_saes(where: str, s: Sae):
     """What must be true of the SAEs' settings in the table `where`, as in `_shared`."""
     return [
         ((where, "kind"), s.kind in KINDS, f"one of {', '.join(KINDS)}"),
-        ((where, "k"), 0 < s.k <= s.width, "between 1 and its width"),
+        ((where, "k"), 0 < s.k <= s.width, f"between 1 and {where}.width"),
         ((where, "k_first"), s.k_first >= s.k, "at least its k"),
         ((where, "k_anneal"), 0 <= s.k_anneal <= 1, "between 0 and 1"),
         ((where, "seeds"), len(set(s.seeds)) == len(s.seeds) >= 2 and min(s.seeds) >= 0,

@@ -17,12 +17,18 @@ def answer(name: str, folder: Path, lineage: Lineage) -> str:
 
 
 def guide(shares: pd.DataFrame, tau: float) -> str:
-    """The answer of the guide from its table of persistence: the first edge, child's side, one-to-one at tau."""
-    rows = shares[(shares["arm"] == "controlled") & (shares["side"] == "child") & (shares["rule"] == "one_to_one")]
-    row = rows[rows["tau"] == tau].iloc[0]
-    return (f"Of the toys below, {row['observed']:.1%} [{row['ci_low']:.1%}, {row['ci_high']:.1%}] of {row['child']}'s "
-            f"features have a one-to-one partner in {row['parent']} at r >= {tau:g}, where {row['ceiling']:.1%} could "
-            f"(seed ceiling) and {row['null']:.1%} would by chance (tokens permuted).")
+    """The answer of the guide from its table of persistence: the first edge, all features, both sides, at tau."""
+    row = _at(shares, tau).iloc[0]
+    return (f"Of the toys below, {row['observed']:.1%} [{row['ci_low']:.1%}, {row['ci_high']:.1%}] of the features of "
+            f"{row['parent']} and {row['child']} have a one-to-one partner in the other at r >= {tau:g} (geometric "
+            f"mean of both sides), where {row['ceiling']:.1%} could (seed ceiling) and {row['null']:.1%} would if the "
+            "token alone decided (null).")
+
+
+def _at(shares: pd.DataFrame, tau: float, features: str = "all") -> pd.DataFrame:
+    """Rows of persistence.csv, one-to-one at tau, both sides, in the arm controlled."""
+    wanted = dict(arm="controlled", side="both", rule="one_to_one", features=features)
+    return shares[(shares[list(wanted)] == pd.Series(wanted)).all(axis=1) & ((shares["tau"] - tau).abs() < 1e-9)]
 
 
 def _corpora(table: Callable, lineage: Lineage) -> str:
@@ -80,14 +86,15 @@ def _saes(table: Callable, lineage: Lineage) -> str:
 
 
 def _flow(table: Callable, lineage: Lineage) -> str:
-    rows = table("ladder")
-    rows = rows[rows["group"].str.startswith("edges") & (rows["rule"] == "one_to_one")]
-    parts = [f"{row.comparison} {row.observed:.1%} [{row.ci_low:.1%}, {row.ci_high:.1%}] of a ceiling of "
-             f"{row.ceiling:.1%}"
-             for row in rows.itertuples()]
-    return (f"Of the child's live features this share has a one-to-one partner in the parent at r >= "
-            f"{lineage.comparison.tau:g}: {'; '.join(parts)} (95 % intervals over documents; with permuted tokens at "
-            f"most {rows['null'].max():.1%}).") if parts else ""
+    every, rest = (_at(table("persistence"), lineage.comparison.tau, name) for name in ("all", "beyond_both"))
+    parts = [f"{row.parent} → {row.child} {row.observed:.1%} [{row.ci_low:.1%}, {row.ci_high:.1%}] of a ceiling of "
+             f"{row.ceiling:.1%} (beyond token and neuron {more.observed:.1%} of {more.ceiling:.1%})"
+             for row, more in zip(every.itertuples(), rest.itertuples(), strict=True)]
+    return (f"This share of the live features of parent and child has a one-to-one partner in the other at r >= "
+            f"{lineage.comparison.tau:g} (geometric mean of both sides; 95 % intervals over documents and SAE seeds): "
+            f"{'; '.join(parts)}. Permuted within the token it is at most {every['null'].max():.1%}, and with an "
+            f"untrained model {every['null_untrained'].max():.1%} (beyond token and neuron {rest['null'].max():.1%} "
+            f"and {rest['null_untrained'].max():.1%}).") if parts else ""
 
 
 def _cases(table: Callable, lineage: Lineage) -> str:

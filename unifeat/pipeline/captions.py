@@ -64,9 +64,10 @@ FIGURES = {  # in the order of the page: title, caption
 
 SHARED = {  # columns that mean the same in every table
     "observed": "the share of features with a partner at the threshold",
-    "ci_low, ci_high": "its 95 % interval",
+    "ci_low, ci_high": "its 95 % interval, over documents and SAE seeds unless the table says otherwise",
     "ceiling, ceiling_low, ceiling_high": "the same share between two SAEs of one model, and its interval",
-    "null": "the same share where there is nothing to share: tokens permuted, unless the table says otherwise",
+    "null": "the same share when one side's activations trade places among the positions of the same token, unless the "
+            "table says otherwise; tokens that the comparison text has once cannot, and stay in place",
     "excess, excess_low, excess_high": "(observed - null) / (ceiling - null), and its interval",
     "l0": "active latents per token",
     "fvu": "share of the variance that the SAE leaves unexplained",
@@ -82,18 +83,25 @@ VARIANTS = ("One row per variant `x`; shares are of the child's features, one to
 
 TABLES = {  # what a row is, and the columns of its own
     "persistence": ("One row per compared pair, arm, side, rule and threshold.", {
-        "arm": "`controlled` (SAEs from different seeds) or `as_published` (from equal ones)",
+        "arm": "`controlled`: SAEs of one common text, from different seeds; or `as_published`: of each model's own "
+               "text, from equal seeds, of the kind in the lineage's table `published`",
         "parent, child": "the two models",
-        "side": "whose features are counted",
+        "side": "whose features are counted; `both` is the geometric mean of the two shares",
         "rule": "`best` match, `mutual` best match, or `one_to_one` (the assignment with the greatest sum of r)",
         "tau": "the threshold on Pearson's r",
-        "n_parent, n_child": "live features, mean over the pairs of SAEs"}),
+        "n_parent, n_child": "live features, mean over the pairs of SAEs",
+        "features": "all; `beyond_token`: those whose mean given the current token does not predict them (r below the "
+                    "lineage's threshold); `beyond_neuron`: whose decoder lies along no axis of what the SAE reads "
+                    "(cosine below the threshold); `beyond_both`; or `found_again`: those that have a partner in every "
+                    "seed twin",
+        "null_untrained": "the share that the SAE of a model that was never trained has of the same features"}),
     "ladder": ("One row per rung and rule; shares are of the child's features at the lineage's threshold.", {
         "group, comparison": "the rung, and what is compared on it",
         "rule": "`best` or `one_to_one`",
         "n_parent, n_child": "live features",
         "mean, min, 10%, 25%, 50%, 75%, 90%, max": "the distribution of r",
-        "null_rotated": "the null with rotated activations"}),
+        "null_untrained, null_rotated": "the share with the SAE of a never trained model, and with rotated "
+                                        "activations"}),
     "flow": ("One row per ribbon of Figure 2.", {
         "source, target": "two models, or a model and a group of its features (such as `both`, `new`, `neither`)",
         "kind": "persist, emerge or disappear",
@@ -126,7 +134,8 @@ TABLES = {  # what a row is, and the columns of its own
         "domain, share": "the share of its held-out windows of 13 tokens that also stand in its training text"}),
     "saes": ("One row per SAE, on held-out text of its model's own kind.", {
         "model, kind, seed, width": "what it is",
-        "arm": "`controlled` in all rows"}),
+        "arm": "`controlled` (one common text for all models, its own weights to start from) or `as_published` (the "
+               "model's own text, equal weights to start from)"}),
     "sae_density": ("One row per latent.", {
         "model, seed": "its SAE",
         "log10_density": "log10 of the share of tokens on which it fires"}),

@@ -34,7 +34,7 @@ def figures(options: argparse.Namespace) -> int:
     done = _execute([path for path in found if path.stem not in promises.LONG], which, lineage, promises.FIGURES,
                     promises.TABLES, again=bool(options.start))
     if paths.figures(*which) == paths.ROOT / "figures":
-        _compare_with_committed(paths.ROOT / "figures")
+        _compare_with_committed(paths.ROOT / "figures", lineage.comparison.tau)
     return done
 
 
@@ -96,7 +96,7 @@ def _execute(found: list[Path], which, lineage: Lineage, promised, tables, again
     return 0
 
 
-def _compare_with_committed(folder: Path) -> None:
+def _compare_with_committed(folder: Path, tau: float) -> None:
     """Say of each headline number whether this machine's agrees with the committed one."""
     import pandas as pd
 
@@ -105,7 +105,7 @@ def _compare_with_committed(folder: Path) -> None:
     path = folder / "headline.csv"
     if path.is_file():
         print("This machine's run and the committed one, with their 95 % intervals:")
-        print("\n".join(f"  {line}" for line in headline.agreement(headline.numbers(folder), pd.read_csv(path))))
+        print("\n".join(f"  {line}" for line in headline.agreement(headline.numbers(folder, tau), pd.read_csv(path))))
 
 
 def strip(options: argparse.Namespace) -> int:
@@ -125,7 +125,7 @@ def strip(options: argparse.Namespace) -> int:
         strip_notebook(done, path, paths.ROOT, answer)
         print(f"notebooks/{path.name}")
     _guide()
-    store.write_text(figures_ / "headline.csv", csv(headline.numbers(figures_)))
+    store.write_text(figures_ / "headline.csv", csv(headline.numbers(figures_, lineage.comparison.tau)))
     return 0
 
 

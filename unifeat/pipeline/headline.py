@@ -4,19 +4,22 @@ from pathlib import Path
 
 import pandas as pd
 
+from unifeat.pipeline import results
+
 COLUMNS = ["edge", "number", "value", "low", "high"]
 NUMBERS = {"observed": ("ci_low", "ci_high"), "excess": ("excess_low", "excess_high")}
 
 
-def numbers(folder: Path) -> pd.DataFrame:
-    """The headline numbers of the run in `folder`: per compared pair, one-to-one, the child's share and its excess.
+def numbers(folder: Path, tau: float) -> pd.DataFrame:
+    """The headline numbers of the run in `folder`: per compared pair the share of both sides and its excess, of all
+    features and of those beyond token and neuron.
 
-    Columns edge, number (observed, excess), value, low, high (95 %, over documents).
+    Columns edge, number (such as "observed, all"), value, low, high (95 %, over documents and SAE seeds).
     """
-    rows = pd.read_csv(folder / "data" / "ladder.csv")
-    rows = rows[rows["group"].str.startswith("edges") & (rows["rule"] == "one_to_one")]
-    return pd.DataFrame([(row["comparison"], name, row[name], row[low], row[high]) for _, row in rows.iterrows()
-                         for name, (low, high) in NUMBERS.items()], columns=COLUMNS)
+    rows = results.persisting(folder, tau)
+    rows = rows[(rows["side"] == "both") & rows["features"].isin(["all", "beyond_both"])] if len(rows) else rows
+    return pd.DataFrame([(row["pair"], f"{name}, {results.FEATURES[row['features']]}", row[name], row[low], row[high])
+                         for _, row in rows.iterrows() for name, (low, high) in NUMBERS.items()], columns=COLUMNS)
 
 
 def agreement(here: pd.DataFrame, committed: pd.DataFrame) -> list[str]:

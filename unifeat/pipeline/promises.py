@@ -16,7 +16,8 @@ TABLES = {  # columns in their order
     "models": "model,domain,split,tokens,bytes,loss_nats,accuracy,bits_per_byte",
     "saes": "model,kind,seed,arm,width,l0,fvu,ce_recovered_mean,ce_recovered_zero,dead_share,live",
     "persistence": ("arm,parent,child,side,rule,tau,n_parent,n_child,"
-                    "observed,ci_low,ci_high,ceiling,null,excess"),
+                    "observed,ci_low,ci_high,ceiling,null,excess,features,ceiling_low,ceiling_high,"
+                    "excess_low,excess_high,null_untrained"),
     "flow": "source,target,kind,features,share",
     "explanations": "group,kind,model,seed,feature,explainer,explanation,simulation,detection",
 }

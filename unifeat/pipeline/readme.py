@@ -26,12 +26,11 @@ def answers(data: Path) -> list[str]:
 
 
 def results(folder: Path, tau: float = 0.8) -> str:
-    """The README's part: shares of every compared pair with ceiling, nulls and excess, as Markdown.
+    """The README's part: shares of every compared pair with ceiling, nulls and excess, and the answer, as Markdown.
 
     tau: the threshold of the lineage that the run in `folder` is of.
     """
-    *lines, said = parts.headline(folder, tau)
-    return "\n".join([*lines, " ".join([said, *parts.beyond_neurons(folder)])]) + "\n"
+    return "\n".join(parts.headline(folder, tau)) + "\n"
 
 
 def figures_page(folder: Path) -> str:
@@ -45,9 +44,10 @@ def figures_page(folder: Path) -> str:
     lines = ["# Results", "", "`make notebooks` writes this page from the tables in `data/`; the README defines "
              f"ceiling, null and excess. The run: {run or 'unknown'}.", "", "## What persists", "",
              results(folder, tau).rstrip()]
-    for title, part in {"The ladder": parts.ladder(folder), "Both sides, both arms": parts.sides(folder, tau),
-                        "Beyond single neurons": parts.weights(folder), "Models": parts.models(folder),
-                        "SAEs": parts.saes(folder), "Explanations": parts.explanations(folder),
+    for title, part in {"The ladder": parts.ladder(folder), "Sides and features": parts.features(folder, tau),
+                        "Arms": parts.arms(folder, tau), "Function": parts.functional(folder),
+                        "Weights": parts.weights(folder), "Models": parts.models(folder),
+                        "SAEs": parts.saes(folder, tau), "Explanations": parts.explanations(folder),
                         "Controls": _controls(folder), "Figures": parts.figures(folder),
                         "Tables": parts.tables(folder)}.items():
         lines += ["", f"## {title}", "", *part] if part else []

@@ -8,8 +8,9 @@ import pandas as pd
 from unifeat.pipeline import captions
 
 RULE = "one_to_one"
-RUNGS = dict(edge="edges", ceiling="seed ceiling", untrained="SAE of an untrained model", neurons="raw MLP neurons",
-             rotated="null: activations rotated")  # how the groups of ladder.csv begin
+RUNGS = dict(edge="edges", untrained="SAE of an untrained model", neurons="raw MLP neurons",
+             rotated="null: activations rotated",
+             permuted="null: tokens permuted")  # how the groups of ladder.csv begin
 ARROW = " → "
 
 
@@ -29,36 +30,74 @@ def rungs(folder: Path) -> dict[str, pd.DataFrame]:
     return {name: frame[frame["group"].str.startswith(start)] for name, start in RUNGS.items()}
 
 
-def headline(folder: Path, tau: float) -> list[str]:
-    """Of every compared pair the child's share, ceiling, two nulls and excess, and how many beat the harder null."""
-    found = rungs(folder)
-    if not found or found["edge"].empty:
-        return ["This run compares no two models, so no feature can persist in it."]
-    rows, above = [], 0
-    for pair, row in found["edge"].iterrows():
-        untrained = found["untrained"].loc[f"untrained{ARROW}{_child(pair)}"]
-        above += bool(row["ci_low"] > untrained["ci_high"])
-        rows.append([pair, share(row), share(row, "ceiling"), percent(row["null"]), share(untrained),
-                     f"{row['excess']:.2f} [{row['excess_low']:.2f}, {row['excess_high']:.2f}]"])
-    return [f"Share of the child's live features with a one-to-one partner in the parent (r ≥ {tau:g}; 95 % "
-            "intervals):", "",
-            *markdown("parent → child | observed | ceiling | null: tokens permuted | null: untrained model "
-                      "| excess over permuted", rows),
-            "",
-            f"{above} of {len(rows)} shares lie clearly above what the child shares with the SAE of a *never trained* "
-            "model." + " The others say little about training." * (above < len(rows))]
-
-
-def beyond_neurons(folder: Path) -> list[str]:
-    """A sentence on the first edge without the features that are one neuron."""
-    frame = table(folder, "weights")
+def persisting(folder: Path, tau: float, arm: str = "controlled") -> pd.DataFrame:
+    """persistence.csv, one-to-one at tau in one arm, with the column pair; no rows where it compares no two models."""
+    frame = table(folder, "persistence")
     if frame is None:
-        return []
-    row = frame[(frame["features"] == "beyond one neuron") & (frame["verdict"] == "r")].iloc[0]
-    parent, child = row["edge"].split(ARROW)
-    return [f"Part of every share is single MLP neurons, which nearly every SAE finds. Without them, {share(row)} of "
-            f"the features of {child} persist from {parent} (ceiling {share(row, 'ceiling')}, null "
-            f"{percent(row['null'])}, untrained model {percent(row['untrained'])})."]
+        return pd.DataFrame()
+    frame = frame[(frame["rule"] == RULE) & ((frame["tau"] - tau).abs() < 1e-9) & (frame["arm"] == arm)]
+    return frame.assign(pair=frame["parent"] + ARROW + frame["child"])
+
+
+def headline(folder: Path, tau: float) -> list[str]:
+    """Of every compared pair the share of both sides with ceiling, nulls and excess: of all features, and beyond both
+    the token and single neurons; then the answer in three sentences."""
+    frame = persisting(folder, tau)
+    if frame.empty:
+        return ["This run compares no two models, so no feature can persist in it."]
+    frame = frame[frame["side"] == "both"]
+    rows = [[row["pair"], FEATURES[row["features"]], *_cells(row)] for _, row in frame.iterrows()
+            if row["features"] in ("all", "beyond_both")]
+    return [f"Share of live features with a one-to-one partner (r ≥ {tau:g}; geometric mean of the parent's and the "
+            "child's share; 95 % intervals over documents and SAE seeds):", "",
+            *markdown(f"parent → child | features | {CELLS}", rows), "", answer(folder, frame)]
+
+
+CELLS = "observed | ceiling | null: permuted within the token | null: untrained model | excess"
+FEATURES = dict(all="all", beyond_token="beyond the token", beyond_neuron="beyond one neuron",
+                beyond_both="beyond token and neuron", found_again="that every seed finds")
+
+
+def _cells(row: pd.Series) -> list[str]:
+    """The cells of CELLS."""
+    return [share(row), share(row, "ceiling"), percent(row["null"]), percent(row["null_untrained"]),
+            "" if pd.isna(row["excess"]) else
+            f"{row['excess']:.2f} [{row['excess_low']:.2f}, {row['excess_high']:.2f}]"]
+
+
+def answer(folder: Path, frame: pd.DataFrame) -> str:
+    """What persists, what of it is cheap, and what this run cannot say; frame: `persisting`, side both."""
+    part = {name: frame[frame["features"] == name] for name in ("all", "beyond_both")}
+    (every, rest), hard = part.values(), part["all"]["null_untrained"]
+    gain = _gains(folder, every)
+    return (f"In the {len(every)} compared pairs {span(every['observed'])} of all features persist, where a second SAE "
+            f"of the same model finds {span(every['ceiling'])} again: {span(every['excess'])} of the way from the null "
+            f"to the ceiling. Much of this is cheap, since {span(every['null'])} stay when activations trade places "
+            f"within their token and {span(hard)} are shared with the SAE of a never trained model; beyond what the "
+            f"token or one neuron decides, {span(rest['observed'])} of a ceiling of {span(rest['ceiling'])} persist, "
+            f"and the untrained model shares {span(rest['null_untrained'])}. {gain}")
+
+
+def _gains(folder: Path, edges: pd.DataFrame) -> str:
+    """How much was learned from the roots: the domain that gained most, and the one that lost most."""
+    frame, parts = table(folder, "models"), []
+    loss = frame[frame["split"] == "validation"].pivot(index="model", columns="domain", values="loss_nats")
+    for parent, child in zip(edges["parent"], edges["child"], strict=True):
+        if parent not in set(edges["child"]):
+            gain = loss.loc[parent] - loss.loc[child]
+            parts.append(f"{child} gains {gain.max():.2f} nats on {gain.idxmax()} and loses {max(-gain.min(), 0):.2f} "
+                         f"on {gain.idxmin()}")
+    return f"Behind this stand one training of each model and one dose of it ({'; '.join(parts)})."
+
+
+def span(values: pd.Series) -> str:
+    """Least and greatest share in per cent.
+
+    >>> span(pd.Series([0.651, 0.724])), span(pd.Series([0.501, 0.499]))
+    ('65–72 %', '50 %')
+    """
+    low, high = (f"{100 * value:.0f}" for value in (values.min(), values.max()))
+    return f"{low} %" if low == high else f"{low}–{high} %"
 
 
 def ladder(folder: Path) -> list[str]:
@@ -68,33 +107,63 @@ def ladder(folder: Path) -> list[str]:
         return []
     rows = []
     for pair, row in found["edge"].iterrows():
-        steps = (("rotated", f"{pair}, rotated"), ("untrained", f"untrained{ARROW}{_child(pair)}"),
-                 ("neurons", f"neurons: {pair}"))
-        rows.append([pair, percent(row["null"]), *(share(found[rung].loc[name]) if name in found[rung].index else ""
-                                                   for rung, name in steps), share(row), share(row, "ceiling")])
-    top = found["untrained"]["observed"].idxmax()
-    most = {rung: percent(found[rung][column].max()) for rung, column in (("edge", "null"), ("rotated", "observed"))}
-    return [f"Shares of the child's features. Permuted tokens give at most {most['edge']}, rotated activations at most "
-            f"{most['rotated']}, and the SAE of an untrained model up to {share(found['untrained'].loc[top])} (of "
-            f"{_child(top)}). So the untrained model is the null to beat. Raw neurons need no SAE: they say how far "
-            "the two models themselves agree.", "",
-            *markdown("parent → child | tokens permuted | activations rotated | untrained model | raw neurons "
-                      "| this pair | ceiling", rows)]
+        steps = (("permuted", f"{pair}, permuted"), ("rotated", f"{pair}, rotated"),
+                 ("untrained", f"untrained{ARROW}{_child(pair)}"), ("neurons", f"neurons: {pair}"))
+        cells = {rung: share(found[rung].loc[name]) if name in found[rung].index else "" for rung, name in steps}
+        rows.append([pair, cells["permuted"], cells["rotated"], percent(row["null"]), cells["untrained"],
+                     cells["neurons"], share(row), share(row, "ceiling")])
+    edges, untrained = found["edge"], found["untrained"]["observed"]
+    hard = ("a never trained model" if untrained.max() > edges["null"].max() else "permuting within the token")
+    most = {rung: percent(found[rung]["observed"].max()) for rung in ("permuted", "rotated", "untrained")}
+    return [f"Shares of the child's features. Tokens permuted give at most {most['permuted']}, rotated activations "
+            f"{most['rotated']}, activations that trade places within their token {percent(edges['null'].max())}, and "
+            f"the SAE of a never trained model {most['untrained']}. So {hard} is the null to beat. Raw neurons need no "
+            "SAE: they say how far the two models themselves agree.", "",
+            *markdown("parent → child | tokens permuted | activations rotated | permuted within the token "
+                      "| untrained model | raw neurons | this pair | ceiling", rows)]
 
 
-def sides(folder: Path, tau: float) -> list[str]:
-    """Both sides and both arms of every compared pair."""
-    frame = table(folder, "persistence")
+def features(folder: Path, tau: float) -> list[str]:
+    """Of every compared pair all sides and sets of features."""
+    frame = persisting(folder, tau)
+    if frame.empty:
+        return []
+    rows = [[row["pair"], row["side"], FEATURES[row["features"]], *_cells(row)] for _, row in frame.iterrows()]
+    return ["Both is the geometric mean of the two sides: where one SAE misses features that its model has, one side "
+            "says too much and the other too little. A feature is beyond the token if its mean given the current token "
+            "does not predict it (r below the threshold, on held-out documents), and beyond one neuron if its decoder "
+            "lies along no axis of what the SAE reads. Features that every seed finds have no ceiling: they are what a "
+            "second SAE finds again.", "",
+            *markdown(f"parent → child | side | features | {CELLS}", rows)]
+
+
+def arms(folder: Path, tau: float) -> list[str]:
+    """Both arms of every compared pair, all features."""
+    frames = [persisting(folder, tau, arm) for arm in ("controlled", "as_published")]
+    if any(frame.empty for frame in frames):
+        return []
+    frame = pd.concat(frames)
+    frame = frame[(frame["features"] == "all") & (frame["side"] == "both")].sort_values("pair", kind="stable")
+    rows = [[row["pair"], row["arm"], share(row), percent(row["ceiling"]), percent(row["null"]),
+             f"{row['excess']:.2f} [{row['excess_low']:.2f}, {row['excess_high']:.2f}]"] for _, row in frame.iterrows()]
+    return ["`controlled`: the SAEs of all models read one common text and start from different weights. "
+            "`as_published`: each model's SAEs read the model's own text, are of the kind in the lineage's table "
+            "`published`, and start from the same weights.", "",
+            *markdown("parent → child | arm | observed | ceiling | null | excess", rows)]
+
+
+def functional(folder: Path) -> list[str]:
+    """Shares by activation, by function and by both, of every edge."""
+    frame = table(folder, "functional")
     if frame is None:
         return []
-    frame = frame[(frame["rule"] == RULE) & ((frame["tau"] - tau).abs() < 1e-9)]
-    rows = [[f"{row['parent']}{ARROW}{row['child']}", row["side"], row["arm"], share(row), percent(row["ceiling"]),
-             percent(row["null"]), f"{row['excess']:.2f}"] for _, row in frame.iterrows()]
-    order = list(dict.fromkeys(row[0] for row in rows))
-    rows.sort(key=lambda row: order.index(row[0]))
-    return ["A parent's feature without a partner disappears, a child's emerges. `controlled` compares SAEs from "
-            "different seeds, `as_published` SAEs that started from the same weights.", "",
-            *markdown("parent → child | side | arm | observed | ceiling | null | excess", rows)]
+    rows = [[row["edge"], row["verdict"], f"{row['pairs']:,}", share(row), share(row, "ceiling"), percent(row["null"]),
+             percent(row["next_best"])] for _, row in frame.iterrows()]
+    return ["Shares of the child's features. A feature persists by function if its partner, put in its place in the "
+            "child's model, brings back half of what taking it out changes, and more than another feature of the "
+            "parent does. Two SAEs of the child's model give the ceiling.", "",
+            *markdown("parent → child | verdict | pairs tried | observed | ceiling | null: a stranger "
+                      "| the next best feature", rows)]
 
 
 def weights(folder: Path) -> list[str]:
@@ -132,22 +201,31 @@ def models(folder: Path) -> list[str]:
     return lines
 
 
-def saes(folder: Path) -> list[str]:
-    """Quality and ceiling of every model's SAEs."""
-    frame, found = table(folder, "saes"), rungs(folder)
+def saes(folder: Path, tau: float) -> list[str]:
+    """Quality and ceiling of every model's SAEs, by arm."""
+    frame = table(folder, "saes")
     if frame is None:
         return []
-    ceilings = {name: share(row) for name, row in found["ceiling"].iterrows()} if found else {}
-    if found:  # a child's as in the tables above, which count the features of both SAEs
-        ceilings |= {_child(pair): share(row, "ceiling") for pair, row in found["edge"].iterrows()}
-    rows = [[name, f"{part['width'].mean():,.0f}", f"{part['l0'].mean():.1f}", f"{part['fvu'].mean():.3f}",
-             *(percent(part[f"ce_recovered_{kind}"].mean()) for kind in ("mean", "zero")),
-             percent(part["dead_share"].max()), f"{part['live'].mean():,.0f}", ceilings.get(name, "")]
-            for name, part in frame.groupby("model", sort=False)]
+    rows = []
+    for (arm, name), part in frame.groupby(["arm", "model"], sort=False):
+        rows.append([arm, name, part["kind"].iloc[0], f"{part['width'].mean():,.0f}", f"{part['l0'].mean():.1f}",
+                     f"{part['fvu'].mean():.3f}", percent(part["ce_recovered_mean"].mean()),
+                     percent(part["ce_recovered_zero"].mean()), percent(part["dead_share"].max()),
+                     f"{part['live'].mean():,.0f}", _ceiling(folder, tau, arm, name)])
     return ["Means over the seeds; of dead latents the greatest share. The ceiling is what a second SAE of the same "
             "model finds again.", "",
-            *markdown("model | latents | L0 | FVU | cross-entropy recovered (mean ablation) | (zero ablation) | dead "
-                      "| live features | ceiling", rows)]
+            *markdown("arm | model | kind | latents | L0 | FVU | cross-entropy recovered (mean ablation) "
+                      "| (zero ablation) | dead | live features | ceiling", rows)]
+
+
+def _ceiling(folder: Path, tau: float, arm: str, name: str) -> str:
+    """The ceiling of a model's SAEs in one arm, from the first pair that it belongs to."""
+    frame = persisting(folder, tau, arm)
+    for side in () if frame.empty else ("parent", "child"):
+        found = frame[(frame[side] == name) & (frame["side"] == side) & (frame["features"] == "all")]
+        if len(found):
+            return share(found.iloc[0], "ceiling")
+    return ""
 
 
 def explanations(folder: Path) -> list[str]:

@@ -16,27 +16,29 @@ LINES = {"observed, 95 % CI": ("#222222", "-", 1.1), "seed ceiling": ("#666666",
 
 
 @styled
-def flow(flow: pd.DataFrame, persistence: pd.DataFrame, theme, beyond: pd.DataFrame | None = None,
-         arm: str = "controlled", rule: str = "one_to_one", tau: float = 0.8, note: str = ""):
+def flow(flow: pd.DataFrame, persistence: pd.DataFrame, theme, arm: str = "controlled", rule: str = "one_to_one",
+         tau: float = 0.8, note: str = ""):
     """Figure 2: which features persist, emerge and disappear, beside seed ceiling, null and every threshold.
 
     flow: flow.csv: source, target, kind, features, share. Edges have the kinds persist and emerge (share of the
     target's live features) and disappear (share of the source's). Rows with a source "both" (of more than two parents
-    "several"), "<parent> only" or "new" split a model's live features by origin; rows with a target "both" ("several"),
-    "<child> only" or "neither" split them by fate. persistence: persistence.csv: parent, child, side, rule, tau,
-    observed, ci_low, ci_high, ceiling, null, excess at many tau. Both are narrowed to `arm` and `rule`.
-    beyond: weights.csv, for the child's features that are not one neuron. A lineage without an edge is left out.
+    "several"), "<parent> only" or "new" split a model's live features by origin; a target "both" ("several"),
+    "<child> only" or "neither" splits them by fate. persistence: persistence.csv: parent, child, side, rule, tau,
+    features, observed, ci_low, ci_high, ceiling, null, excess at many tau; rows of the features "beyond_both" get a block
+    of the table. Both are narrowed to `arm` and `rule`. A lineage without an edge is left out.
     """
     if out := crowded(theme.models, "Figure 2", "data/flow.csv"):
         return out
     if not theme.edges:
         return LeftOut("Figure 2 needs at least one edge, that is a model made of another, and this lineage has none.")
     rows = _select(persistence, arm=arm, rule=rule)
+    beyond = rows[np.isclose(rows["tau"].astype(float), tau)]
+    rows = _select(rows, features="all")
     chosen = rows[np.isclose(rows["tau"].astype(float), tau)]
     bounds = {(row.parent, row.child): (row.ceiling, row.null) for row in _select(chosen, side="child").itertuples()}
     alluvial = Alluvial(_select(flow, arm=arm, rule=rule), bounds, theme)
     title = f"Live features: r ≥ {tau:g}, {RULES.get(rule, rule)}, {arm} SAE initialization"
-    table = Table(chosen, _matched(beyond), theme, tau, alluvial)
+    table = Table(chosen, _beyond(beyond), theme, tau, alluvial)
     page = _Page(alluvial, theme, table.height, note)
     page.flow(alluvial, title)
     page.curves(_select(rows, side="child"), theme, tau)
@@ -51,13 +53,12 @@ def _select(frame: pd.DataFrame, **wanted) -> pd.DataFrame:
     return frame
 
 
-def _matched(weights: pd.DataFrame | None) -> pd.DataFrame | None:
-    """The rows of weights.csv on matches by r of features that are not one neuron, as rows of persistence.csv."""
-    if weights is None:
+def _beyond(rows: pd.DataFrame) -> pd.DataFrame | None:
+    """The rows on the child's features that neither the token nor one neuron decides; None where there are none."""
+    if "features" not in rows:
         return None
-    rows = _select(weights, features="beyond one neuron", matched_by="r", verdict="r")
-    ends = [edge.split(" → ") for edge in rows["edge"]]
-    return rows.assign(parent=[parent for parent, _ in ends], child=[child for _, child in ends])
+    rows = _select(rows, side="child", features="beyond_both")
+    return rows if len(rows) else None
 
 
 class _Page:

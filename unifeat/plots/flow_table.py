@@ -10,26 +10,27 @@ from unifeat.plots.style import WIDTH, count, finite, ink, percent
 
 LEGEND = (
     "Flow: percentages of the child's live features, or of the parent's where features disappear; below a ribbon's "
-    "number, in per cent, its seed ceiling, that is the share between two SAEs of the child, and its null. White "
-    "dashes stand where the persisting part would end at the ceiling. Excess = (observed − null) / (ceiling − null)."
+    "number, in per cent, its seed ceiling, that is the share between two SAEs of the child, and its null, that is the "
+    "share when activations trade places within their token. White dashes stand where the persisting part would end at "
+    "the ceiling. Excess = (observed − null) / (ceiling − null). Intervals: documents and SAE seeds."
 )
 LINE, SMALL = 0.132, 0.115  # inches: a line of the table, of the text below it
 BLOCK = 2.02  # inches that a block of columns needs
 
 
 class Table:
-    """Rows of persistence.csv at tau, a row per edge; `beyond` has the features that are not one neuron, or is None."""
+    """Rows of persistence.csv at tau, a row per edge; `beyond` has those on the features beyond both, or is None."""
 
     def __init__(self, rows: pd.DataFrame, beyond: pd.DataFrame | None, theme, tau: float, alluvial):
         self.theme, self.blocks = theme, {}
         self.blocks["of the child's features: have a parent"] = rows[rows["side"] == "child"]
         if beyond is not None:
-            self.blocks["of the child's that are not one neuron"] = beyond
+            self.blocks["of those beyond token and neuron"] = beyond
         self.blocks["of the parent's features: survive"] = rows[rows["side"] == "parent"]
         self.left = WIDTH - 0.1 - BLOCK * 3 if beyond is not None else 1.9
         self.names = [edge_name(theme, *edge, self.left - 0.08, 6.5, "bold") for edge in theme.edges]
         self.line = LINE * (1.75 if any("\n" in name for name in self.names) else 1)
-        self.legend = fill(" ".join([LEGEND, *_neurons(beyond, theme, tau), *_splits(alluvial)]), 158,
+        self.legend = fill(" ".join([LEGEND, *_meant(beyond, tau), *_splits(alluvial)]), 158,
                            break_on_hyphens=False)
         self.height = 0.39 + self.line * len(self.names) + 0.08 + SMALL * (1 + self.legend.count("\n"))
 
@@ -67,13 +68,11 @@ def _cells(rows: pd.DataFrame, parent: str, child: str) -> tuple:
     return text, percent(values.get("ceiling")), percent(values.get("null")), percent(values.get("excess"), 0)
 
 
-def _neurons(beyond: pd.DataFrame | None, theme, tau: float) -> list[str]:
+def _meant(beyond: pd.DataFrame | None, tau: float) -> list[str]:
     if beyond is None:
         return []
-    found = dict(zip(zip(beyond["parent"], beyond["child"], strict=True), beyond["share"], strict=True))
-    shares = ", ".join(percent(found.get(edge), 0) for edge in theme.edges)
-    return [f"Not one neuron: the decoder lies at a cosine below {tau:g} to every axis of what the SAE reads ({shares} "
-            "of the child's features); intervals draw features, in the other columns documents."]
+    return [f"Beyond token and neuron: r with the feature's mean given the current token, and the decoder's cosine "
+            f"with every axis of what the SAE reads, lie below {tau:g}."]
 
 
 def _splits(alluvial) -> list[str]:

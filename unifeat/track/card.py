@@ -11,7 +11,7 @@ import transformers
 
 from unifeat import __version__, lm, matching
 from unifeat.lineage import given
-from unifeat.studies.persistence import number
+from unifeat.studies.shares import number
 from unifeat.track import found as found_
 from unifeat.track import pairs
 from unifeat.track.found import Found
