@@ -69,10 +69,11 @@ def test_without_edges_there_are_no_shares(monkeypatch):
 
 def test_shares_are_those_at_tau_one_to_one_of_different_seeds(monkeypatch):
     rows = [dict(arm=arm, parent="a", child=child, side=side, rule=rule, tau=tau, observed=tau / 2, ci_low=0.1,
-                 ci_high=np.nan, ceiling=0.9, null=0.001, excess=0.5)
-            for arm in ("controlled", "as_published") for child in ("b", "c") for side in ("parent", "child")
-            for rule in ("best", "one_to_one") for tau in (0.5, 0.8)]
-    rows = [row | dict(observed=0.0) if row["arm"] != "controlled" or row["rule"] == "best" else row for row in rows]
+                 ci_high=np.nan, ceiling=0.9, null=0.001, excess=0.5, features=features)
+            for arm in ("controlled", "as_published") for child in ("b", "c") for side in ("parent", "child", "both")
+            for rule in ("best", "one_to_one") for tau in (0.5, 0.8) for features in ("all", "beyond_both")]
+    rows = [row if (row["arm"], row["rule"], row["features"]) == ("controlled", "one_to_one", "all")
+            else row | dict(observed=0.0) for row in rows]
     monkeypatch.setattr(persistence, "persistence", lambda run: pd.DataFrame(rows))
     share = dict(observed=0.4, low=0.1, high=None, ceiling=0.9, null=0.001)
     assert page.shares(explorer_data.run("chain")) == {("a", "b"): dict(parent=share, child=share)}  # a, c is no edge

@@ -60,7 +60,8 @@ def test_exported_saes_are_the_runs_one_folder_per_seed(run, tmp_path, layout):
     assert card.data.library_name == layout and card.data.base_model is None
     table = run.sae_table("lua")
     assert all(f"{value:.4f}" in card.text for value in table["fvu"]) and "dead_share" in card.text
-    assert f"divided by {run.saes('lua')[0].scale:.6g}" in card.text and "activations over lua;" in card.text
+    assert f"divided by {run.saes('lua')[0].scale:.6g}" in card.text
+    assert "activations over english + python + stories + lua;" in card.text
 
 
 def test_export_reads_and_never_computes_and_overwrites_nothing(run, tmp_path):

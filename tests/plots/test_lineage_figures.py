@@ -79,20 +79,17 @@ def flow_frame(look, seed=0):
 def persistence_frame(look):
     rows, tau = [], np.round(np.linspace(0, 1, 41), 3)
     for k, (a, b) in enumerate(look.edges):
-        for side in ("child", "parent"):
-            frame = pd.DataFrame(dict(arm="controlled", parent=a, child=b, side=side, rule="one_to_one", tau=tau))
+        for side, features in (("child", "all"), ("parent", "all"), ("both", "all"), ("child", "beyond_both")):
+            frame = pd.DataFrame(dict(arm="controlled", parent=a, child=b, side=side, rule="one_to_one", tau=tau,
+                                      features=features))
             frame["observed"] = 1 / (1 + np.exp(9 * (tau - 0.5 - 0.03 * k)))
             frame["ci_low"], frame["ci_high"] = frame["observed"] - 0.02, frame["observed"] + 0.02
             frame["ceiling"], frame["null"] = 1 / (1 + np.exp(9 * (tau - 0.85))), np.exp(-60 * tau)
+            if features == "beyond_both":
+                frame[["observed", "ci_low", "ci_high", "ceiling"]] = (0.4, 0.37, 0.43, 0.75)
             rows.append(frame)
     frame = pd.concat(rows or [pd.DataFrame(columns=PERSISTENCE)])
     return frame.assign(excess=(frame["observed"] - frame["null"]) / (frame["ceiling"] - frame["null"]))
-
-
-def weights_frame(look):
-    return pd.DataFrame([dict(edge=" → ".join(edge), features="beyond one neuron", matched_by="r", verdict="r",
-                              observed=0.4, ci_low=0.37, ci_high=0.43, ceiling=0.75, null=0.0, share=0.6, excess=0.53)
-                         for edge in look.edges])
 
 
 def design(shape):
@@ -101,7 +98,7 @@ def design(shape):
 
 def flow(shape, **options):
     one = look(shape)
-    return plots.flow(flow_frame(one), persistence_frame(one), one, weights_frame(one), note=NOTE, **options)
+    return plots.flow(flow_frame(one), persistence_frame(one), one, note=NOTE, **options)
 
 
 def texts(fig):
@@ -220,7 +217,7 @@ def test_parts_that_a_drawing_has_no_room_for_are_said_below_it():
 
 def test_the_flow_of_nothing_is_a_figure():
     one = look("diamond")
-    empty = plots.flow(flow_frame(one)[:0], persistence_frame(one)[:0], one, weights_frame(one)[:0])
+    empty = plots.flow(flow_frame(one)[:0], persistence_frame(one)[:0], one)
     holes = persistence_frame(one)
     holes[["observed", "ci_low", "ci_high", "ceiling", "null", "excess"]] = np.nan
     zero = plots.flow(flow_frame(one).assign(features=0, share=np.nan), holes, one)
@@ -244,6 +241,6 @@ def test_a_summary_with_gaps_and_long_or_odd_names_is_drawn():
     edges = [(names[0], names[1]), (names[1], names[2]), (names[1], names[3]), (names[2], "b"), (names[3], "b")]
     one = theme({name: Look() for name in names}, {}, edges)
     assert not faults(plots.design(summary(one), one, note=NOTE))
-    fig = plots.flow(flow_frame(one), persistence_frame(one), one, weights_frame(one), note=NOTE * 3)
+    fig = plots.flow(flow_frame(one), persistence_frame(one), one, note=NOTE * 3)
     assert not faults(fig)
     style._render(fig, "pdf")

@@ -24,8 +24,8 @@ def flow(flow: pd.DataFrame, persistence: pd.DataFrame, theme, arm: str = "contr
     target's live features) and disappear (share of the source's). Rows with a source "both" (of more than two parents
     "several"), "<parent> only" or "new" split a model's live features by origin; a target "both" ("several"),
     "<child> only" or "neither" splits them by fate. persistence: persistence.csv: parent, child, side, rule, tau,
-    features, observed, ci_low, ci_high, ceiling, null, excess at many tau; rows of the features "beyond_both" get a block
-    of the table. Both are narrowed to `arm` and `rule`. A lineage without an edge is left out.
+    features, observed, ci_low, ci_high, ceiling, null, excess at many tau; the features "beyond_both" get a block of
+    the table. Both are narrowed to `arm` and `rule`. A lineage without an edge is left out.
     """
     if out := crowded(theme.models, "Figure 2", "data/flow.csv"):
         return out
