@@ -5,13 +5,14 @@ import pandas as pd
 import pytest
 import tiny
 
-from unifeat.autointerp import explain, groups
+from unifeat.autointerp import explain, groups, split
 from unifeat.lineage import demo, read
 from unifeat.lineage.run import opened
 from unifeat.pipeline import promises, provenance
 from unifeat.studies import (
     ablation,
     case_studies,
+    ceilings,
     edges,
     feature_flow,
     functional,
@@ -23,6 +24,7 @@ from unifeat.studies import (
     substitution,
     weight_matching,
 )
+from unifeat.studies.shares import FEATURES
 
 SMALL = {"sae.width": 48, "sae.k": 4, "sae.tokens": 8_000, "sae.buffer": 4_000, "sae.batch": 200, "sae.warmup": 2,
          "sae.dead_after": 2_000, "comparison.tokens": 1_280, "comparison.min_fires": 5, "comparison.bootstrap": 5,
@@ -64,8 +66,6 @@ train = { text = ["y"] }
 untrained = { seed = 5 }
 """
 WORDS = dict(x=tiny.WORDS["english"], y=tiny.WORDS["lua"])
-from unifeat.studies.shares import FEATURES
-
 
 def tables(run) -> dict[str, pd.DataFrame]:
     """Every table of a run, as the notebooks make them."""
@@ -78,14 +78,16 @@ def tables(run) -> dict[str, pd.DataFrame]:
     matches = {edge: run.compare((edge[0], a), (edge[1], b)) for edge in run.lineage.edges}
     pairs = {edge: pair_agreement.pairs(run, one) for edge, one in matches.items()}
     tau, sweep = run.lineage.comparison.tau, run.merge_sweep()
+    scores = split.marked(run, groups.grouped(run, explain.explained(run)))
     return dict(
         corpora=run.corpus.stats(), logs=run.logs(*names), models=models, saes=run.sae_table(), sae_logs=run.sae_logs(),
         densities=run.densities(), kept=merge_sweep.kept(run, models),
         **({} if sweep is None else dict(merge_sweep=sweep,
                                          merge_kept=merge_sweep.curves(run, run.merges[0], sweep))),
-        persistence=persistence.persistence(run), flow=feature_flow.flow(run), ladder=ladder.ladder_table(run),
+        persistence=persistence.persistence(run), ceilings=ceilings.ceilings(run),
+        flow=feature_flow.flow(run), ladder=ladder.ladder_table(run),
         swap=sae_transfer.swap(run), weights=weight_matching.shares(run),
-        explanations=groups.grouped(run, explain.explained(run)),
+        explanations=scores, explanations_split=split.split(scores),
         agreement=edges.by_edge({edge: pair_agreement.agreement(one, tau) for edge, one in pairs.items()},
                                 pair_agreement.COLUMNS),
         causal=edges.by_edge({(p, c): ablation.causal(run, (p, a), (c, b)) for p, c in run.lineage.edges},
@@ -116,6 +118,8 @@ def as_promised(run, found: dict[str, pd.DataFrame]) -> None:
         shares = found["functional"].pivot(index="edge", columns="verdict", values=kind)
         assert shares.apply(lambda x: x.between(0, 1)).all(axis=None)
         assert not p.edges or (shares["joint"] <= shares[["activation", "function"]].min(axis=1) + 1e-9).all()
+    assert len(found["ceilings"]) == 4 * n and found["ceilings"]["of_latents"].between(0, 1).all()
+    assert found["ceilings"].query("features == 'all'")["null_untrained"].between(0, 1).all()
     assert found["ladder"]["group"].str.startswith("seed ceiling").sum() == 2 * n
     assert {(row.parent, row.child) for row in at.itertuples()} == set(p.pairs)
     shown = provenance.summary(run)

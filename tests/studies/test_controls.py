@@ -110,10 +110,49 @@ def test_recipes_differ_from_the_lineages_in_one_thing():
         assert varied in ("adopted", "reference", "k") or changed <= {fields[varied]}
 
 
-def test_the_frontiers_answer_names_the_best_single_change():
-    rows = [("adopted", "", 0.7, 0.97), ("reference", "", 0.6, 0.96), ("width", "2×", 0.75, 0.9), ("k", "4", 0.5, 0.99)]
-    frame = pd.DataFrame(rows, columns=["varied", "value", "ceiling", "ce_recovered_mean"]).assign(
-        ceiling_low=0.5, ceiling_high=0.9, shared=10.0, width=64, tokens=10**6)
-    text = sae_recipes.answer(frame)
-    assert text.startswith("Frontier: no recipe meets the goal") and "width 2× gives the highest ceiling, 75%" in text
-    assert "the goal is met" in sae_recipes.answer(frame.assign(ceiling=0.8))
+def recipes(*beyond, ceiling=0.9):
+    """A frontier of the adopted recipe, the reference, width 2×, k 4 and the neurons, with these ceilings beyond."""
+    rows = [("adopted", "", 0.97, 4), ("reference", "", 0.96, 4), ("width", "2×", 0.9, 2), ("k", "4", 0.99, 4),
+            ("neurons", "", 0.81, 2)]
+    frame = pd.DataFrame(rows, columns=["varied", "value", "ce_recovered_mean", "per_neuron"])
+    frame["ceiling_beyond_neuron"] = [*beyond, np.nan]
+    ends = {f"ceiling_beyond_neuron_{end}": frame["ceiling_beyond_neuron"] + more
+            for end, more in (("low", -0.1), ("high", 0.1))}
+    ends |= dict(ceiling_low=ceiling - 0.1, ceiling_high=ceiling + 0.1)
+    return frame.assign(ceiling=[ceiling] * 4 + [1.0], shared=10.0, width=64, tokens=10**6, l0=4.0, **ends)
+
+
+def test_the_frontiers_answer_says_whether_the_goal_is_met_and_what_moves_it():
+    text = sae_recipes.answer(recipes(0.7, 0.6, 0.65, 0.4))
+    assert text.startswith("Frontier: the goal (80% one-to-one at 95% of cross-entropy and 4 latents per neuron) is "
+                           "not met beyond single neurons and met for all features; beyond single neurons, the adopted "
+                           "recipe reaches 70% [60%, 80%], most of")
+    assert "(unchanged: 60% beyond single neurons at 96.0%), k 4 moves it most, by -20 points to 40%" in text
+    assert ("width 2× leaves it highest, by +5 points to 65% [55%, 75%] (cross-entropy -6.0 points, 2 latents per "
+            "neuron, L0 4, 1 M activations)") in text
+    assert text.endswith("The neurons themselves, never trained, stand at 100% by construction and recover 81.0% at L0 "
+                         "4.")
+
+
+@pytest.mark.parametrize("beyond, ceiling, wanted", [
+    ((0.8, 0.6, 0.65, 0.4), 0.9, "is met beyond single neurons and met for all"),
+    ((0.7, 0.6, 0.95, 0.4), 0.7, "is not met beyond single neurons and not met for all"),  # too narrow, recovers less
+    ((0.7, 0.6, 0.65, 0.85), 0.5, "is met beyond single neurons and not met for all")])
+def test_the_goal_asks_for_all_three_at_once(beyond, ceiling, wanted):
+    assert wanted in sae_recipes.answer(recipes(*beyond, ceiling=ceiling))
+
+
+def test_the_frontiers_answer_without_features_beyond_neurons_and_with_one_change_for_both():
+    text = sae_recipes.answer(recipes(*[np.nan] * 4))
+    assert "no recipe recovers enough with enough latents and has features" in text
+    assert "No single change can be told" in text
+    assert "an unknown share, for all features at 90% [" in text
+    text = sae_recipes.answer(recipes(0, 0.6, 0.9, 0.6))
+    assert "width 2× moves it most and leaves it highest, by +30 points" in text
+
+
+def test_the_recipes_of_the_sites_are_trained_with_the_others(monkeypatch):
+    jobs = []
+    monkeypatch.setattr(sae_recipes.parallel, "side_by_side", lambda work, found, *rest: jobs.extend(found))
+    sae_recipes.train(RUN)
+    assert {name for config, name in jobs if config.hook == "blocks.0.hook_mlp_out"} == {"base", "lua"}

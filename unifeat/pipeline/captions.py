@@ -22,7 +22,8 @@ FIGURES = {  # in the order of the page: title, caption
         "keep the same share, diamonds the paper's t. Only shares compare: text, tokenizers and sizes differ."),
     "fig6_explanations": ("Figure 6, explanation scores",
         "How well an explanation predicts its feature on held-out text. The grey groups are controls: neurons, an SAE "
-        "of a random model, and explanations of other features."),
+        "of a random model, and explanations of other features. Below, the mean scores of the features that the "
+        "current token decides, and of the others."),
     "corpora": ("The text",
         "How much text each domain has, to train on and held out."),
     "loss_curves": ("The training",
@@ -58,8 +59,12 @@ FIGURES = {  # in the order of the page: title, caption
     "control_models": ("Control: seed of the language model",
         "Parent and child, beside two models that were trained alike from different seeds."),
     "control_frontier": ("Control: recipes of SAEs",
-        "How much of one SAE a second one finds again, against recovered cross-entropy. Each recipe differs from the "
-        "adopted one in one thing."),
+        "How much of one SAE a second one finds again, against recovered cross-entropy: of all features, and of those "
+        "that are no single neuron. Each recipe differs from the adopted one in one thing; the cross is the neurons "
+        "themselves, which any two agree on."),
+    "control_sites": ("Control: site of the SAE",
+        "SAEs inside the MLP and at its output, where no axis is a neuron: all features, and those that are no single "
+        "axis of what the SAE reads."),
 }
 
 SHARED = {  # columns that mean the same in every table
@@ -95,6 +100,15 @@ TABLES = {  # what a row is, and the columns of its own
                     "(cosine below the threshold); `beyond_both`; or `found_again`: those that have a partner in every "
                     "seed twin",
         "null_untrained": "the share that the SAE of a model that was never trained has of the same features"}),
+    "ceilings": ("One row per model and set of its features, one to one at the lineage's threshold. Where latents fall "
+                 "silent `ceiling` rises without one more shared feature, and `of_latents` does not.", {
+        "model, features": "the model, and which features: all, or those beyond the current token, beyond one axis of "
+                           "what the SAE reads (a neuron, inside the MLP), or beyond both",
+        "tau, width": "the threshold on r, and the number of latents",
+        "counted": "how many live features the set has, mean over seeds",
+        "of_latents, of_latents_low, of_latents_high": "the features of the set that a second SAE finds again, as a "
+                                                       "share of all latents, and its interval",
+        "null_untrained": "the share of the set that the SAE of an untrained model has too"}),
     "ladder": ("One row per rung and rule; shares are of the child's features at the lineage's threshold.", {
         "group, comparison": "the rung, and what is compared on it",
         "rule": "`best` or `one_to_one`",
@@ -154,7 +168,14 @@ TABLES = {  # what a row is, and the columns of its own
         "model, seed, feature": "the feature",
         "explainer, explanation": "who says what",
         "simulation": "Pearson's r of predicted and true activations on held-out text",
-        "detection": "balanced accuracy of telling the windows in which it fires"}),
+        "detection": "balanced accuracy of telling the windows in which it fires",
+        "token": "whether the current token decides the feature: r with its mean given the token reaches the "
+                 "threshold"}),
+    "explanations_split": ("One row per group, half and score: are the features that can be explained those that the "
+                           "current token decides?", {
+        "group, kind": "as in `explanations.csv`",
+        "token": "whether the token decides these features",
+        "score, n, mean": "`simulation` or `detection`, how many of them have it, and their mean"}),
     "swap": ("One row per SAE and model.", {
         "sae_model, seed": "the SAE",
         "model": "whose activations it reads"}),
@@ -200,9 +221,18 @@ TABLES = {  # what a row is, and the columns of its own
         "x, edge": "the arm and the edge",
         "same_index": "share of the pairs that have one index in both SAEs"}),
     "control_frontier": ("One row per recipe, on the first edge's parent.", {
-        "varied, value": "the one thing that differs",
+        "varied, value": "the one thing that differs; `neurons` are the axes of what the SAE reads, never trained, "
+                         "whose ceiling is 1 by construction",
         "width, k, tokens": "the recipe",
-        "shared": "features that the other seed finds again"}),
+        "per_neuron": "latents per axis of what the SAE reads",
+        "shared": "features that the other seed finds again",
+        "live_beyond_neuron": "those of `live` that are no single axis",
+        "ceiling_beyond_neuron, ceiling_beyond_neuron_low, ceiling_beyond_neuron_high": "the ceiling of these"}),
+    "control_sites": (VARIANTS, {
+        "hook, features": "where the SAEs read, and which features: all, or those that are no single axis of it "
+                          "(inside the MLP an axis is a neuron; at its output one of the residual stream, and nothing "
+                          "special)",
+        "share": "how many of the child's live features these are, as a share"}),
     **{f"control_{name}": (VARIANTS, {}) for name in ("thresholds", "densities", "mixes", "sizes", "lengths",
                                                       "models")},
     "control_kinds": (VARIANTS, {"matched": "whether L0 is near enough to k for a fair comparison"}),

@@ -11,15 +11,18 @@ FIGURES = ("corpora", "loss_curves", "domain_matrix", "fig5_merge_sweep", "sae_c
 GUIDE = "guide_your_own_models"
 LONG = ("09_controls",)  # `controls` runs these, `figures` does not
 CONTROLS = tuple(f"control_{name}" for name in ("initialization", "thresholds", "densities", "mixes", "kinds",
-                                                "sizes", "lengths", "models", "frontier"))
+                                                "sizes", "lengths", "models", "frontier", "sites"))
 TABLES = {  # columns in their order
     "models": "model,domain,split,tokens,bytes,loss_nats,accuracy,bits_per_byte",
     "saes": "model,kind,seed,arm,width,l0,fvu,ce_recovered_mean,ce_recovered_zero,dead_share,live",
     "persistence": ("arm,parent,child,side,rule,tau,n_parent,n_child,"
                     "observed,ci_low,ci_high,ceiling,null,excess,features,ceiling_low,ceiling_high,"
                     "excess_low,excess_high,null_untrained"),
+    "ceilings": ("model,features,tau,width,live,counted,ceiling,ceiling_low,ceiling_high,"
+                 "of_latents,of_latents_low,of_latents_high,null_untrained"),
     "flow": "source,target,kind,features,share",
-    "explanations": "group,kind,model,seed,feature,explainer,explanation,simulation,detection",
+    "explanations_split": "group,kind,token,score,n,mean,ci_low,ci_high",
+    "explanations": "group,kind,model,seed,feature,explainer,explanation,simulation,detection,token",
 }
 OF_A_SHAPE = {  # written where the lineage has the shape
     "merge_sweep": "method,t,domain,loss_nats,accuracy,merge",

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from unifeat.pipeline import results as parts
-from unifeat.studies import controls, sae_recipes
+from unifeat.studies import controls, sae_recipes, sites
 from unifeat.support import store
 
 MARKERS = ("<!-- results: written by `make notebooks` from figures/data, checked by the tests -->",
@@ -17,12 +17,13 @@ CONTROLS = dict(thresholds="Threshold", densities="Firing density (log10)", mixe
 
 def answers(data: Path) -> list[str]:
     """What notebook 09 says of each control, from its tables in the folder `data`; nothing where it has not run."""
-    tables = {name: parts.table(data.parent, f"control_{name}") for name in ("initialization", *CONTROLS, "frontier")}
+    tables = {name: parts.table(data.parent, f"control_{name}") for name in ("initialization", *CONTROLS, "frontier",
+                                                                           "sites")}
     if any(frame is None for frame in tables.values()):
         return []
     return [controls.answer_initialization(tables["initialization"]),
             *(controls.answer(tables[name], title) for name, title in CONTROLS.items()),
-            sae_recipes.answer(tables["frontier"])]
+            sae_recipes.answer(tables["frontier"]), sites.answer(tables["sites"])]
 
 
 def results(folder: Path, tau: float = 0.8) -> str:

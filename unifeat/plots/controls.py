@@ -60,44 +60,70 @@ def _names(frame: pd.DataFrame, theme, grouped: bool) -> list[str]:
 
 FAMILIES = {"length": ("o", "#0072B2"), "width": ("s", "#D55E00"), "k": ("^", "#009E73"),
             "learning rate": ("D", "#CC79A7"), "annealing": ("v", "#7A5195"), "kind": ("P", "#8C6D1F")}
+ALONE = {"adopted": ("*", "#222222", "adopted by the profile"),
+         "reference": ("*", "white", "the same, shorter (every other mark is one change to it)"),
+         "neurons": ("X", "white", "the neurons themselves, never trained (100 % by construction)")}
+BESIDE = {"length": (6, -3), "width": (4, -10), "k": (5, 4), "learning rate": (-6, 4), "annealing": (-6, 4),
+          "kind": (-5, -9)}  # where a value stands, in points from its mark: neighbours lie close
+TOP = 107  # of the axis of ceilings, %, so that a mark at 100 is whole
+PANELS = {"ceiling": "all live features", "ceiling_beyond_neuron": "features beyond single neurons"}
 
 
 @styled
 def frontier(frame: pd.DataFrame, goal: dict, note: str = ""):
     """Seed ceiling against cross-entropy recovered, one mark per recipe; bars are 95 % intervals.
 
+    Above: of all live features; below: of those that are no single neuron, which nearly every SAE finds.
     frame: as from `sae_recipes.frontier`; goal: ceiling and ce_recovered_mean that were aimed at (shaded).
     """
-    fig = picture(3.6, note)
-    ax = fig.subplots()
-    ax.axvspan(100 * goal["ce_recovered_mean"], 101, ymin=goal["ceiling"], color=tint(GREY, 0.25), lw=0, zorder=0)
-    ax.axhline(100 * goal["ceiling"], color=GREY, lw=0.8, ls=":")
-    ax.axvline(100 * goal["ce_recovered_mean"], color=GREY, lw=0.8, ls=":")
+    fig = picture(5.6, note)
+    axes = fig.subplots(2, 1, sharex=True, sharey=True)
+    drawn = 100 * frame["ce_recovered_mean"]
+    for ax, (column, title) in zip(axes, PANELS.items(), strict=True):
+        ax.axvspan(100 * goal["ce_recovered_mean"], 101, ymin=100 * goal["ceiling"] / TOP, color=tint(GREY, 0.25), lw=0,
+                   zorder=0)
+        ax.axhline(100 * goal["ceiling"], color=GREY, lw=0.8, ls=":")
+        ax.axvline(100 * goal["ce_recovered_mean"], color=GREY, lw=0.8, ls=":")
+        _recipes(ax, frame.dropna(subset=[column]), column)
+        ax.set_title(title)
+        ax.set(ylabel="share that another seed finds again,\none-to-one at r ≥ τ (%)", ylim=(0, TOP),
+               xlim=(min(drawn.min(), 90) - 1, max(drawn.max(), 96) + 1))
+    axes[1].set_xlabel("cross-entropy recovered against mean ablation (%)")
+    handles = [Line2D([], [], ls="", marker=marker, color=color, label=name, markersize=5)
+               for name, (marker, color) in FAMILIES.items() if name in set(frame["varied"])]
+    handles += [Line2D([], [], ls="", marker=marker, color="#222222", markerfacecolor=face, label=text, markersize=8)
+                for name, (marker, face, text) in ALONE.items() if name in set(frame["varied"])]
+    legend(fig, [(handle, handle.get_label()) for handle in handles])
+    return fig
+
+
+def _recipes(ax, frame: pd.DataFrame, column: str) -> None:
+    """The marks of one panel, each change joined to the recipe that it changes."""
     reference = frame[frame["varied"] == "reference"]
     for name, rows in frame.groupby("varied", sort=False):
-        marker, color = FAMILIES.get(name, ("*", "#222222"))
-        x, y = 100 * rows["ce_recovered_mean"], 100 * rows["ceiling"]
-        ax.vlines(x, 100 * rows["ceiling_low"], 100 * rows["ceiling_high"], color=color, lw=0.8)
-        big = name not in FAMILIES
-        label = dict(adopted="adopted by the profile", reference="the same, shorter (every other mark is one change to "
-                     "it)").get(name, name)
-        ax.plot(x, y, ls="", marker=marker, color=color, markersize=11 if big else 5, label=label, zorder=3,
-                markerfacecolor="white" if name == "reference" else color)
-        for number, (value, i, j) in enumerate(zip(rows["value"], x, y, strict=True)):
-            if value:  # below and above in turn, kinds to the left, since neighbours lie close
-                left = name == "kind"
-                ax.annotate(value, (i, j), (-5 if left else 5, 3 if number % 2 and not left or j < 5 else -9),
-                            textcoords="offset points", fontsize=6.5, color=color, ha="right" if left else "left")
+        marker, color = FAMILIES.get(name, (ALONE.get(name, "*")[0], "#222222"))
+        x, y = 100 * rows["ce_recovered_mean"], 100 * rows[column]
+        ax.vlines(x, 100 * rows[f"{column}_low"], 100 * rows[f"{column}_high"], color=color, lw=0.8)
+        ax.plot(x, y, ls="", marker=marker, color=color, markersize=5 if name in FAMILIES else 9, zorder=3,
+                markerfacecolor=color if name in FAMILIES else ALONE.get(name, ("", color))[1])
+        _values(ax, name, color, zip(rows["value"], x, y, strict=True))
         if len(reference) and name in FAMILIES:
             for i, j in zip(x, y, strict=True):
-                ax.plot([100 * reference["ce_recovered_mean"].iloc[0], i], [100 * reference["ceiling"].iloc[0], j],
+                ax.plot([100 * reference["ce_recovered_mean"].iloc[0], i], [100 * reference[column].iloc[0], j],
                         color=color, lw=0.5, alpha=0.6, zorder=1)
-    drawn = 100 * frame["ce_recovered_mean"]
-    ax.set(xlabel="cross-entropy recovered against mean ablation (%)", ylim=(0, 100),
-           xlim=(min(drawn.min(), 90) - 1, max(drawn.max(), 96) + 1),
-           ylabel="features another seed finds again,\none-to-one at r ≥ τ (%)")
-    fig.legend(loc="outside upper center", ncols=4)
-    return fig
+
+
+def _values(ax, name: str, color, marks) -> None:
+    """The values of one family beside its marks (value, x, y); marks that touch share a line."""
+    lines, (right, up) = [], BESIDE.get(name, (6, -3))
+    for value, i, j in marks:
+        if lines and abs(lines[-1][1] - i) < 0.4 and abs(lines[-1][2] - j) < 6:
+            lines[-1][0] += f", {value}"
+        elif value:
+            lines.append([value, i, j])
+    for text, i, j in lines:
+        ax.annotate(text, (i, j), (right, 3 if j < 5 else up), textcoords="offset points", fontsize=6.5, color=color,
+                    ha="left" if right > 0 else "right")
 
 
 def _places(frame: pd.DataFrame, numeric: bool, grouped: bool) -> np.ndarray:

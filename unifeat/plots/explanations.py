@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pandas as pd
+from matplotlib.lines import Line2D
 
 from unifeat.plots.names import clipped
 from unifeat.plots.style import GREY, LeftOut, ink, picture, styled
@@ -14,8 +15,11 @@ PANELS = (("simulation", "simulation score (Pearson's r)"), ("detection", "detec
 
 
 @styled
-def explanations(frame: pd.DataFrame, theme, note: str = ""):
+def explanations(frame: pd.DataFrame, theme, note: str = "", split: pd.DataFrame | None = None):
     """Histograms and ECDFs of explanation scores, one column of panels per score, controls in grey.
+
+    split: as from `autointerp.split.split`; then a third row has two marks a group: the mean score of the features that
+    the current token decides (filled) and of the others (hollow), bars their 95 % intervals.
 
     frame: group, kind (features | control), model, explainer, simulation, detection; scores may be NaN and are then
     left out. The first group of kind features is drawn filled. A model's first group has that model's color, its second
@@ -27,20 +31,25 @@ def explanations(frame: pd.DataFrame, theme, note: str = ""):
     styles = _styles(frame, theme)
     long = max(map(len, styles)) > 28
     explainers = ", ".join(dict.fromkeys(frame["explainer"]))
-    fig = picture(4.9 + 0.3 * long, f"Explainer: {explainers}. {note}".strip())
-    axes = fig.subplots(2, 2, height_ratios=(1, 1), sharex="col", squeeze=False)
+    more = 0 if split is None else 0.55 + 0.14 * len(styles)
+    fig = picture(4.9 + 0.3 * long + more, f"Explainer: {explainers}. {note}".strip())
+    axes = fig.subplots(3 if more else 2, 2, height_ratios=(2, 2, more)[:3 if more else 2], sharex="col", squeeze=False)
     for column, (score, label) in enumerate(PANELS):
-        top, bottom = axes[:, column]
+        top, bottom = axes[:2, column]
         bins = np.linspace(*(-0.2, 1.0) if score == "simulation" else (0.3, 1.0), 25)
         drawn = _panels(top, bottom, frame, score, bins, styles)
         top.set(ylabel="share of features (%)" if not column else "")
-        bottom.set(xlabel=label, xlim=(bins[0], bins[-1]), ylim=(0, 100),
-                   ylabel="features at or below (%)" if not column else "")
+        bottom.set(xlim=(bins[0], bins[-1]), ylim=(0, 100), ylabel="features at or below (%)" if not column else "")
+        axes[-1, column].set_xlabel(label)
+        if more:
+            _split(axes[2, column], split[split["score"] == score], styles, named=not column)
         legend = top.legend(*bottom.get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(-0.13, 1.02),
                             ncols=1 if long else 2, fontsize=5, title="group (n; median)", title_fontsize=5.6,
                             alignment="left", borderaxespad=0, handlelength=1.6, handletextpad=0.4, columnspacing=0.5)
         for text, group in zip(legend.get_texts(), drawn, strict=True):
             text.set_color(ink(styles[group]["color"]))
+    if more:
+        fig.get_layout_engine().set(w_pad=0.1)  # inches; small names are wider in print than where this is solved
     return fig
 
 
@@ -61,6 +70,26 @@ def _panels(top, bottom, frame: pd.DataFrame, score: str, bins, styles: dict) ->
                     where="post", label=name, **style)
         drawn.append(group)
     return drawn
+
+
+def _split(ax, split: pd.DataFrame, styles: dict, named: bool) -> None:
+    """Two marks a group: features that the token decides above, filled, the others below, hollow."""
+    rows = split.set_index(["group", "token"])
+    for y, (group, style) in enumerate(styles.items()):
+        for token, face, up in ((True, style["color"], -0.16), (False, "white", 0.16)):
+            if (group, token) not in rows.index or np.isnan(rows.loc[(group, token), "mean"]):
+                continue
+            row = rows.loc[(group, token)]
+            ax.hlines(y + up, row["ci_low"], row["ci_high"], color=style["color"], lw=1)
+            ax.plot(row["mean"], y + up, color=style["color"], marker="o", markerfacecolor=face, markersize=3.5, ls="")
+    ax.set(ylim=(len(styles) - 0.5, -0.5), yticks=range(len(styles)))
+    ax.set_yticklabels([clipped(group[0].upper() + group[1:], 24) if named else "" for group in styles], fontsize=5.6)
+    ax.tick_params(axis="y", pad=1.5)
+    handles = [Line2D([], [], ls="", marker="o", color="#222222", markerfacecolor=face, markersize=3.5, label=text)
+               for face, text in (("#222222", "the current token decides it"), ("white", "it does not"))]
+    if named:
+        ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=5.6, borderaxespad=0,
+                  title="mean score of a group's features", title_fontsize=5.6, alignment="left", handletextpad=0.2)
 
 
 def _styles(frame: pd.DataFrame, theme) -> dict:
