@@ -115,7 +115,10 @@ def _explanations(table: Callable, lineage: Lineage) -> str:
 
 
 def _controls(table: Callable, lineage: Lineage) -> str:
-    found = [controls.answer(table(f"control_{name}"), title) for name, title in readme.CONTROLS.items()]
+    try:
+        found = [controls.answer(table(f"control_{name}"), title) for name, title in readme.CONTROLS.items()]
+    except FileNotFoundError:
+        return ""  # `controls` has not run here
     matter = [name for name, text in zip(readme.CONTROLS.values(), found, strict=True) if "it matters" in text]
     return (f"Of {len(found)} settings, {len(matter)} move the excess of the first edge beyond their intervals: "
             f"{', '.join(matter).lower()}.")

@@ -37,7 +37,7 @@ def flow(flow: pd.DataFrame, persistence: pd.DataFrame, theme, arm: str = "contr
     chosen = rows[np.isclose(rows["tau"].astype(float), tau)]
     bounds = {(row.parent, row.child): (row.ceiling, row.null) for row in _select(chosen, side="child").itertuples()}
     alluvial = Alluvial(_select(flow, arm=arm, rule=rule), bounds, theme)
-    title = f"Live features: r ≥ {tau:g}, {RULES.get(rule, rule)}, {arm} SAE initialization"
+    title = f"Live features: r ≥ {tau:g}, {RULES.get(rule, rule)}, arm {arm}"
     table = Table(chosen, _beyond(beyond), theme, tau, alluvial)
     page = _Page(alluvial, theme, table.height, note)
     page.flow(alluvial, title)

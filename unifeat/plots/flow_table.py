@@ -12,7 +12,7 @@ LEGEND = (
     "Flow: percentages of the child's live features, or of the parent's where features disappear; below a ribbon's "
     "number, in per cent, its seed ceiling, that is the share between two SAEs of the child, and its null, that is the "
     "share when activations trade places within their token. White dashes stand where the persisting part would end at "
-    "the ceiling. Excess = (observed − null) / (ceiling − null). Intervals: documents and SAE seeds."
+    "the ceiling. Table: per cent. Excess = (observed − null) / (ceiling − null). Intervals: documents and SAE seeds."
 )
 LINE, SMALL = 0.132, 0.115  # inches: a line of the table, of the text below it
 BLOCK = 2.02  # inches that a block of columns needs
@@ -65,7 +65,8 @@ def _cells(rows: pd.DataFrame, parent: str, child: str) -> tuple:
     text = percent(values.get("observed"))
     if all(finite(value) for value in interval):
         text += f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
-    return text, percent(values.get("ceiling")), percent(values.get("null")), percent(values.get("excess"), 0)
+    bare = [percent(values.get(key)).removesuffix(" %") for key in ("ceiling", "null")]  # narrow columns
+    return text, *bare, percent(values.get("excess"), 0)
 
 
 def _meant(beyond: pd.DataFrame | None, tau: float) -> list[str]:

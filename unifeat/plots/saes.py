@@ -119,7 +119,7 @@ QUALITIES = (  # columns of saes.csv, factor, label
 def sae_card(saes: pd.DataFrame, density: pd.DataFrame, logs: pd.DataFrame | None, theme, note: str = ""):
     """Whether the models' SAEs can be compared: sparsity, reconstruction, dead share, firing densities.
 
-    saes: frame model, kind, seed, arm, l0, fvu, ce_recovered_mean, ce_recovered_zero, dead_share (saes.csv).
+    saes: frame model, kind, seed, l0, fvu, ce_recovered_mean, ce_recovered_zero, dead_share (saes.csv, one arm).
     density: frame model, seed, log10_density, one row per latent; -inf for a latent that never fires.
     logs: frame model, seed, tokens, fvu along training, or None.
     """
@@ -130,11 +130,10 @@ def sae_card(saes: pd.DataFrame, density: pd.DataFrame, logs: pd.DataFrame | Non
     above, below = 1.55 + 0.15 * extra, 1.95 + (0.15 + 0.075 * len(models) if extra else 0)
     fig = picture(above + below, note)
     top, bottom = fig.subfigures(2, 1, height_ratios=(above, below))
-    arms = ordered(saes["arm"], ("independent", "shared")) if "arm" in saes else []
     axes = top.subplots(1, 4, sharey=True)
     for ax, (columns, scale, label) in zip(axes, QUALITIES, strict=True):
         for y, model in enumerate(models):
-            _seed_dots(ax, y, saes[saes["model"] == model], columns, scale, arms, theme.color(model))
+            _seed_dots(ax, y, saes[saes["model"] == model], columns, scale, theme.color(model))
         ax.set_xlabel(label)
         ax.margins(x=0.12)
         if len(columns) == 1:
@@ -142,7 +141,7 @@ def sae_card(saes: pd.DataFrame, density: pd.DataFrame, logs: pd.DataFrame | Non
         ax.grid(axis="y", lw=0.4, color="#E6E6E6")
     axes[0].set(ylim=(len(models) - 0.4, -0.6))
     axes[0].set_yticks(range(len(models)), [clipped(theme.short(model), 20) for model in models])
-    _card_legend(fig, arms)
+    _card_legend(fig)
     known = logs is not None and np.isfinite(logs["fvu"].astype(float)).any()
     panels = bottom.subplots(1, 1 + known, squeeze=False, width_ratios=(1.35, 1)[:1 + known])[0]
     _densities(panels[0], density, models, theme, bottom if extra else None)
@@ -151,24 +150,23 @@ def sae_card(saes: pd.DataFrame, density: pd.DataFrame, logs: pd.DataFrame | Non
     return fig
 
 
-def _seed_dots(ax, y: int, rows: pd.DataFrame, columns, scale: float, arms: list, color):
+def _seed_dots(ax, y: int, rows: pd.DataFrame, columns, scale: float, color):
     offsets = np.linspace(-0.2, 0.2, len(rows)) if len(rows) > 1 else [0.0]
     for column in columns:
         values = scale * rows[column].to_numpy(float)
         if np.isfinite(values).any():
             ax.plot([np.nanmean(values)] * 2, [y - 0.32, y + 0.32], color=tint(color, 0.5), lw=1.2)
         face = "white" if column == "ce_recovered_zero" else color
-        for offset, value, arm in zip(offsets, values, rows["arm"] if arms else [None] * len(rows), strict=False):
-            ax.plot(value, y + offset, marker="os"[arms.index(arm) % 2] if arm in arms else "o", ls="", color=color,
-                    markerfacecolor=face, markeredgewidth=0.8, markersize=3.6)
+        for offset, value in zip(offsets, values, strict=False):
+            ax.plot(value, y + offset, marker="o", ls="", color=color, markerfacecolor=face, markeredgewidth=0.8,
+                    markersize=3.6)
 
 
-def _card_legend(fig, arms: list):
+def _card_legend(fig):
     dot = {"ls": "", "color": "#444444", "markersize": 3.6}
-    entries = [(Line2D([], [], marker="os"[k % 2], **dot), f"{arm} initialization") for k, arm in enumerate(arms)]
-    entries += [(Line2D([], [], color=GREY, lw=1.2), "mean of seeds"),
-                (Line2D([], [], marker="o", **dot), "filled: against mean ablation"),
-                (Line2D([], [], marker="o", markerfacecolor="white", **dot), "hollow: against zero ablation")]
+    entries = [(Line2D([], [], color=GREY, lw=1.2), "mean of seeds"),
+               (Line2D([], [], marker="o", **dot), "filled: against mean ablation"),
+               (Line2D([], [], marker="o", markerfacecolor="white", **dot), "hollow: against zero ablation")]
     legend(fig, entries, fontsize=6.5, handlelength=1.2, handletextpad=0.5)
 
 
