@@ -95,12 +95,18 @@ def test_commit_is_a_hash_or_unknown():
 
 def test_headline_numbers_are_the_one_to_one_shares_of_the_pairs_and_agree_where_intervals_meet(tmp_path):
     (tmp_path / "data").mkdir()
-    rows = [("edges, independent SAEs", "a → b", rule, share, share - 0.02, share + 0.02, 0.5, 0.4, 0.6)
-            for rule, share in (("best", 0.9), ("one_to_one", 0.3))] + [("null", "x", "one_to_one", *[0.0] * 6)]
-    pd.DataFrame(rows, columns=["group", "comparison", "rule", "observed", "ci_low", "ci_high", "excess", "excess_low",
-                                "excess_high"]).to_csv(tmp_path / "data" / "ladder.csv", index=False)
-    here = headline.numbers(tmp_path)
-    assert here[["edge", "number", "value"]].values.tolist() == [["a → b", "observed", 0.3], ["a → b", "excess", 0.5]]
+    rows = [dict(arm=arm, parent="a", child="b", side=side, rule=rule, tau=tau, features=features, observed=share,
+                 ci_low=share - 0.02, ci_high=share + 0.02, excess=0.5, excess_low=0.4, excess_high=0.6)
+            for arm, side, rule, tau, features, share in (
+                ("controlled", "both", "one_to_one", 0.8, "all", 0.3),
+                ("as_published", "both", "one_to_one", 0.8, "all", 0.9),
+                ("controlled", "child", "one_to_one", 0.8, "all", 0.9),
+                ("controlled", "both", "best", 0.8, "all", 0.9), ("controlled", "both", "one_to_one", 0.7, "all", 0.9),
+                ("controlled", "both", "one_to_one", 0.8, "beyond_token", 0.9))]
+    pd.DataFrame(rows).to_csv(tmp_path / "data" / "persistence.csv", index=False)
+    here = headline.numbers(tmp_path, 0.8)
+    assert here[["edge", "number", "value"]].values.tolist() == [["a → b", "observed, all", 0.3],
+                                                                 ["a → b", "excess, all", 0.5]]
     other = here.assign(low=[0.33, 0.5], high=[0.4, 0.9])
     assert [line.rsplit(": ", 1)[1] for line in headline.agreement(here, other)] == ["DIFFER", "agree"]
     assert headline.agreement(here, here.assign(edge="c → d")) == []

@@ -1,5 +1,6 @@
 """The disk under the store: its failures as one sentence, locks that name their owner, removal."""
 
+import collections
 import contextlib
 import errno
 import json
@@ -43,31 +44,39 @@ def _number(error: Exception) -> int | None:
     return None
 
 
+_HERE = collections.Counter()  # threads of this process that hold a lock or wait for it
+
+
 @contextlib.contextmanager
 def locked(root: Path, name: str, wait: bool = True):
     """One builder of the artefact `name` at a time, across processes; yields whether the lock was had.
 
     The lock is the operating system's: it goes with its owner, however that dies, on one host and on network drives
-    that support flock. A second process waits and says for whom, unless told not to `wait`.
+    that support flock. A second process waits and says for whom, unless told not to `wait`; a second thread just waits.
     """
     folder = root / ".locks"
     folder.mkdir(parents=True, exist_ok=True)
     lock, owner = FileLock(folder / name), folder / f"{name}.owner"
+    _HERE[owner] += 1
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if not wait:
-            yield False
-            return
-        print(f"Waiting for {_owner(owner)} to finish {name.rpartition('-')[0]} ...", flush=True)
-        lock.acquire()
-    try:
-        owner.write_text(json.dumps(dict(pid=os.getpid(), host=socket.gethostname(), since=time.time())))
-        yield True
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if not wait:
+                yield False
+                return
+            if _HERE[owner] == 1:
+                print(f"Waiting for {_owner(owner)} to finish {name.rpartition('-')[0]} ...", flush=True)
+            lock.acquire()
+        try:
+            owner.write_text(json.dumps(dict(pid=os.getpid(), host=socket.gethostname(), since=time.time())))
+            yield True
+        finally:
+            with contextlib.suppress(OSError):
+                owner.unlink()
+            lock.release()
     finally:
-        with contextlib.suppress(OSError):
-            owner.unlink()
-        lock.release()
+        _HERE[owner] -= 1
 
 
 def _owner(path: Path) -> str:

@@ -51,7 +51,7 @@ def train(run: TrackRun) -> None:
             baselines.random_saes(run, bar)
         else:
             run.sae_stage(name, bar)
-            run.feature_stage(name)
+            run.look_stage(name)  # here, so that no comparison waits for another one's
         bar.update(text)
 
     parallel.side_by_side(work, [*names, "untrained"], (len(names) + 1) * (size + text), "SAEs of A, of B and "
