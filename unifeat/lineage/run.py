@@ -60,7 +60,9 @@ class Run(Saes, Losses):
     def published(self) -> "Run | None":
         """The same models with the SAEs of the arm as_published; None where the lineage has none."""
         p = self.lineage
-        return replace(self, lineage=replace(p, sae=p.published)) if p.published else None
+        if p.published is None:
+            return None
+        return replace(self, lineage=replace(p, sae=p.published), seconds={})  # its stages have the same names
 
     def look_stage(self, name: str):
         """The result that says of every latent of a model's SAEs how far the token, or one neuron, decides it."""
