@@ -127,8 +127,8 @@ def _shared(p: Lineage):
         (("evaluation", "tokens"), e.tokens > 0, "positive"),
         (("evaluation", "ngram"), e.ngram >= 2, "at least 2"),
         (("merge", "points"), p.merge.points >= 2, "at least 2 (both ends)"),
-        *_of_saes("sae", s),
-        *(_of_saes("published", p.published) if p.published else ()),
+        *_of_saes(p, "sae", s),
+        *(_of_saes(p, "published", p.published) if p.published else ()),
         (("comparison", "min_fires"), t.min_fires >= 2, "at least 2"),
         (("comparison", "tokens"), t.tokens >= t.min_fires,
          "at least comparison.min_fires, or no feature can be live"),
@@ -143,7 +143,7 @@ def _shared(p: Lineage):
     ]
 
 
-def _of_saes(where: str, s: Sae):
+def _of_saes(p: Lineage, where: str, s: Sae):
     """What must be true of the SAEs' settings in the table `where`, as in `_shared`."""
     return [
         ((where, "kind"), s.kind in KINDS, f"one of {', '.join(KINDS)}"),
@@ -155,7 +155,7 @@ def _of_saes(where: str, s: Sae):
         ((where, "tokens"), s.tokens >= s.batch > 0, "at least one batch"),
         ((where, "lr"), s.lr > 0, "positive"),
         ((where, "decay"), 0 <= s.decay <= 1, "between 0 and 1"),
-        ((where, "text"), s.text in READS, f"one of {', '.join(READS)}"),
+        ((where, "text"), s.text in (*READS, *p.models), f"{', '.join(READS)} or the name of a model"),
     ]
 
 

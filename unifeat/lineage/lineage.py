@@ -94,8 +94,11 @@ class Lineage:
         return tuple(total), tuple(total.values())
 
     def sae_text(self, name: str) -> tuple[tuple[str, ...], tuple[float, ...]]:
-        """Domains and weights of the text that a model's SAEs read: the same for all models, or the model's own."""
-        return self.mix(name) if self.sae.text == "own" else (self.domains, (1.0,) * len(self.domains))
+        """Domains and weights of the text that a model's SAEs read: the same for all models, the model's own, or that
+        of the model which sae.text names."""
+        if self.sae.text == "common":
+            return self.domains, (1.0,) * len(self.domains)
+        return self.mix(name if self.sae.text == "own" else self.sae.text)
 
     @cached_property
     def layers(self) -> tuple[tuple[str, ...], ...]:

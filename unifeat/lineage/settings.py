@@ -200,7 +200,7 @@ class Sae:
     beta2: float
     aux: float  # weight of the auxiliary loss that revives dead latents
     dead_after: int  # tokens without firing after which a latent counts as dead
-    text: str = "common"  # common: all domains in equal parts, the same for every model; own: what the model reads
+    text: str = "common"  # common: all domains in equal parts; own: what the model reads; or what a model so named does
 
 
 @table
