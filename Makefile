@@ -7,6 +7,7 @@ CORPORA ?=
 FROM ?=
 MODELS ?=
 HOOK ?=
+N ?=
 
 # The first Python that starts and that the pinned torch has packages for; PYTHON=... chooses another.
 CHECK := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
@@ -36,7 +37,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export PYTHONNOUSERSITE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env lock figures estimate controls explorer verify gc test lint unit soak nbval bench audit lab notebooks docs clean install one
+.PHONY: help env lock figures estimate controls studies explorer verify gc test lint unit soak nbval bench audit lab notebooks docs clean install one
 .NOTPARALLEL:
 
 help: ## This list |
@@ -98,6 +99,10 @@ controls: one env ## Run the notebook of controls, which trains SAEs of its own 
 	@test -z "$(MODELS)$(HOOK)" || $(call FAIL,"The controls train language models of their own: they take no MODELS or HOOK.")
 	@"$(BIN)/python" -m unifeat controls --lineage "$(LINEAGE)" --corpora "$(CORPORA)"
 
+studies: one env ## Run the notebooks of studies, which train models of their own; N=11 runs one | 60-70 min | 3 GB
+	@test -z "$(MODELS)$(HOOK)" || $(call FAIL,"The studies train language models of their own: they take no MODELS or HOOK.")
+	@"$(BIN)/python" -m unifeat studies --lineage "$(LINEAGE)" --corpora "$(CORPORA)" --only "$(N)"
+
 explorer: one env ## The offline page of all features alone, from the store | 1 min | 10 MB
 	@"$(BIN)/python" -m unifeat explorer --lineage "$(LINEAGE)" --corpora "$(CORPORA)" --models "$(MODELS)" --hook "$(HOOK)"
 
@@ -110,6 +115,7 @@ gc: env ## List what no recent run asked the store for; APPLY=1 removes it | 1 s
 test: lint unit ## All that CI checks: style, tests, the figures and notebooks in small | 8-11 min | 300 MB
 	@$(MAKE) --no-print-directory figures PROFILE= LINEAGE=smoke CORPORA= FROM= MODELS= HOOK=
 	@$(MAKE) --no-print-directory controls PROFILE= LINEAGE=smoke CORPORA= MODELS= HOOK=
+	@$(MAKE) --no-print-directory studies PROFILE= LINEAGE=smoke CORPORA= MODELS= HOOK= N=
 	@$(SUMS) > build/smoke.sums
 	@$(MAKE) --no-print-directory nbval
 	@$(SUMS) | cmp -s - build/smoke.sums || $(call FAIL,"Running the notebooks a second time changed figures/smoke.")

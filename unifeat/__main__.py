@@ -1,9 +1,9 @@
 """unifeat: follow the features of a language model through fine-tuning and merging.
 
-`track` compares two models or SAEs and writes one page. In a clone of the repository, `figures` and `controls` run the
-notebooks; `strip` refreshes the committed ones; `explorer` writes its page alone; `verify` and `gc` look after the
-store of results; `export` writes a finished run's models and SAEs for other libraries, `push` sends such a folder to
-the hub, `merge` makes a model from a mergekit file.
+`track` compares two models or SAEs and writes one page. In a clone of the repository, `figures`, `controls` and
+`studies` run the notebooks; `strip` refreshes the committed ones; `explorer` writes its page alone; `verify` and `gc`
+look after the store of results; `export` writes a finished run's models and SAEs for other libraries, `push` sends such
+a folder to the hub, `merge` makes a model from a mergekit file.
 """
 
 import argparse
@@ -64,10 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     run = add("figures", commands.figures, "execute the notebooks in order and regenerate every figure")
     run.add_argument("--from", dest="start", default="", metavar="NN", help="first notebook to run")
     more = add("controls", commands.controls, "execute the notebook of controls, which trains SAEs of its own")
+    further = add("studies", commands.studies, "execute the notebooks of studies, which train models of their own")
+    further.add_argument("--only", default="", metavar="NN", help="the number of one study")
     out = add("export", commands.export, "a finished run's model or its SAEs, in another library's layout")
     page = add("explorer", commands.explorer, "write the offline page of all features, and nothing else")
     cost = add("estimate", commands.estimate, "time, memory and disk of a run that trains everything")
-    for command in (run, more, out, page, cost):
+    for command in (run, more, further, out, page, cost):
         command.add_argument("--lineage", default="laptop", help="smoke, laptop (default), paper, released, or a "
                                                                  ".toml file")
         command.add_argument("--corpora", default="", help="embedded, hub, files, or a folder of yours")

@@ -1,7 +1,8 @@
 """What a lineage says of itself: extends, edges, pairs, layers, roots, the text of each model, labels and colors."""
 
+import pytest
 
-from unifeat.lineage import choose, published, read
+from unifeat.lineage import LineageError, choose, published, read
 from unifeat.support.theme import DOMAIN_PALETTE, GREY, MODEL_PALETTE
 
 START = """extends = "smoke"
@@ -137,6 +138,21 @@ def test_the_mix_is_what_a_model_was_trained_on_and_a_merges_is_its_parents(tmp_
     assert dict(zip(*p.mix("m"), strict=True)) == {"y": 5.0, "x": 1.0}
     assert p.mix("g") == (("x", "y"), (1.0, 1.0)) and p.mix("h") == (("y",), (1.0,))
     assert dict(zip(*p.mix("n"), strict=True)) == {"y": 6.0, "x": 1.0}
+
+
+@pytest.mark.parametrize("text, read_by_a, read_by_c", [
+    ("common", (("x", "y"), (1.0, 1.0)), (("x", "y"), (1.0, 1.0))),
+    ("own", (("x",), (1.0,)), (("x", "y"), (1.0, 3.0))),
+    ("b", (("y",), (2.0,)), (("y",), (2.0,))),
+])
+def test_saes_read_all_domains_or_what_their_model_or_a_named_one_was_trained_on(tmp_path, text, read_by_a, read_by_c):
+    p = lineage(tmp_path, f'{CHILDREN}[sae]\ntext = "{text}"\n')
+    assert (p.sae_text("a"), p.sae_text("c")) == (read_by_a, read_by_c)
+
+
+def test_the_text_of_a_model_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(LineageError, match=r"sae\.text must be common, own or the name of a model"):
+        lineage(tmp_path, '[sae]\ntext = "nobody"\n')
 
 
 # Names and colors ---------------------------------------------------------------------------------------------------

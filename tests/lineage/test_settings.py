@@ -52,6 +52,9 @@ def test_a_lineage_is_shipped_only_as_it_came():
     ("comparison.tokens", 5, "no feature can be live"),
     ("controls.kinds", ["gated"], "among relu, topk, batchtopk"),
     ("controls.lengths", [0.001], "at least one batch"),
+    ("studies.doses", [1.0, 1.0], "each once"),
+    ("studies.seeds", [], "at least one"),
+    ("studies.replicates", 0, "at least 1"),
     ("merge.points", 1, "at least 2"),
 ])
 def test_a_bad_setting_is_one_clear_sentence(key, value, words):

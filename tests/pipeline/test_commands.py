@@ -55,6 +55,26 @@ def test_controls_run_on_their_own_and_only_there(repository, capsys):
     assert out.startswith("09_controls") and f"{len(promises.CONTROLS)} figures are in figures/smoke/" in out
 
 
+def test_one_study_runs_alone_and_its_tables_are_checked(repository, capsys):
+    folder = repository / "figures/smoke"
+    for stem, (figures, tables) in promises.STUDIES.items():
+        for name in figures:
+            for kind in ("pdf", "png", "json"):
+                (folder / f"{name}.{kind}").write_text("x")
+        for name, columns in tables.items():
+            (folder / "data" / f"{name}.csv").write_text(f"{columns}\nx\n")
+        write(repository / "notebooks" / f"{stem}.ipynb", saving(*figures))
+    stem, (figures, tables) = next(iter(promises.STUDIES.items()))
+    assert cli.main(["studies", "--lineage", "smoke", "--only", stem.split("_")[0]]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(stem) and f"{len(figures)} figures are in figures/smoke/" in out
+    (folder / "data" / f"{next(iter(tables))}.csv").write_text("a\nx\n")
+    assert cli.main(["studies", "--lineage", "smoke"]) == 1
+    assert f"{next(iter(tables))}.csv has 1 rows and" in capsys.readouterr().err
+    assert cli.main(["studies", "--lineage", "smoke", "--only", "7"]) == 2
+    assert "N=7 is the number of no study; choose one of 11" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("damage, message", [
     (lambda root: (root / "figures/smoke/ladder.pdf").unlink(), "figures/smoke/ladder.pdf was not written."),
     (lambda root: (root / "figures/smoke/data/saes.csv").write_text("a\nx\n"), "saes.csv has 1 rows and"),

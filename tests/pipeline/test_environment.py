@@ -121,7 +121,7 @@ def test_pythons_that_cannot_be_used_are_one_sentence(old_python):
     assert line.startswith("The active environment ") and "has no Python 3.11 to 3.14;" in line
 
 
-@pytest.mark.parametrize("target", ["figures", "estimate", "controls", "explorer"])
+@pytest.mark.parametrize("target", ["figures", "estimate", "controls", "studies", "explorer"])
 def test_two_names_for_the_lineage_are_one_sentence_before_anything_is_made(target):
     line = first_line(make(target, "PROFILE=smoke", "LINEAGE=mine.toml", "PYTHON="))
     assert line == "PROFILE=smoke and LINEAGE=mine.toml both name the lineage; give one of them."

@@ -110,7 +110,7 @@ def _acyclic(p: Lineage) -> None:
 
 def _shared(p: Lineage):
     """Ranges of what all models share: (where it stands, whether it is fine, what it must be)."""
-    c, m, e, s, t, o = p.corpora, p.model, p.evaluation, p.sae, p.comparison, p.controls
+    c, m, e, s, t, o, u = p.corpora, p.model, p.evaluation, p.sae, p.comparison, p.controls, p.studies
     return [
         (("corpora", "source"), c.source in SOURCES, f"one of {', '.join(SOURCES)}"),
         (("corpora", "vocab"), 257 <= c.vocab <= 2**31 - 1, "at least 257 (256 bytes and one special token)"),
@@ -140,6 +140,11 @@ def _shared(p: Lineage):
         (("controls", "kinds"), set(o.kinds) <= set(KINDS), f"among {', '.join(KINDS)}"),
         (("controls", "expansions"), min(o.expansions, default=0) * m.d_mlp >= s.k,
          "wide enough for sae.k active latents"),
+        (("studies", "doses"), u.doses and min(u.doses) > 0 and len(set(u.doses)) == len(u.doses),
+         "positive, at least one, each once"),
+        (("studies", "seeds"), u.seeds and min(u.seeds) >= 0 and len(set(u.seeds)) == len(u.seeds),
+         "0 or more, at least one, each once"),
+        (("studies", "replicates"), u.replicates >= 1, "at least 1"),
     ]
 
 

@@ -16,6 +16,7 @@ from unifeat.lineage.settings import (
     Model,
     Perturbed,
     Sae,
+    Studies,
     Text,
     Training,
     Untrained,
@@ -24,7 +25,7 @@ from unifeat.lineage.settings import (
 OURS = ("name", "shipped")  # fields of a Lineage that no file states
 UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")  # an unknown key
 SECTIONS = {"model": Model, "merge": Merge, "corpora": Corpora, "evaluation": Evaluation, "sae": Sae,
-            "comparison": Comparison, "controls": Controls, "train": Training, "finetune": Training}
+            "comparison": Comparison, "controls": Controls, "studies": Studies, "train": Training, "finetune": Training}
 INSIDE = {"models": Member, "text": Text, "train": Training, "finetune": Training, "hub": Hub,
           "checkpoint": Checkpoint, "untrained": Untrained, "perturbed": Perturbed}
 WANTED = {"int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number",

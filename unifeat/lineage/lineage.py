@@ -15,6 +15,7 @@ from unifeat.lineage.settings import (
     Merge,
     Model,
     Sae,
+    Studies,
     Text,
     table,
 )
@@ -35,6 +36,7 @@ class Lineage:
     sae: Sae
     comparison: Comparison
     controls: Controls
+    studies: Studies
     published: Sae | None = None  # the SAEs of the arm as_published, where there is one
     compare: tuple[tuple[str, str], ...] = ()  # pairs to compare beside the edges
     shipped: bool = field(default=False, compare=False)  # whether it came with the package, unchanged

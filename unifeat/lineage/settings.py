@@ -222,3 +222,12 @@ class Controls:
     kinds: tuple[str, ...]
     expansions: tuple[int, ...]  # dictionary sizes, as multiples of the MLP's width
     lengths: tuple[float, ...]  # training lengths, as multiples of `tokens`
+
+
+@table
+class Studies:
+    """What `make studies` trains anew: children at other doses, and every language model from other seeds."""
+
+    doses: tuple[float, ...]  # learning rates of a child, as multiples of its own
+    seeds: tuple[int, ...]  # of a child's training, each added to its own
+    replicates: int  # language-model seeds, the lineage's own included

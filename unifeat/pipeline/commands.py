@@ -9,6 +9,7 @@ from unifeat.lineage import Lineage, choose
 from unifeat.pipeline import notebook_cache, notebooks, promises
 from unifeat.pipeline.clean_notebooks import answer_notebook, strip_notebook
 from unifeat.support import maintenance, paths
+from unifeat.support.errors import UnifeatError
 
 KERNEL = {  # read by the C libraries when a kernel starts; measured on two cores of Linux
     "GOMP_SPINCOUNT": "10000",  # threads that wait soon sleep: 5 % slower alone, 8 times faster beside another program
@@ -31,8 +32,8 @@ def figures(options: argparse.Namespace) -> int:
     first = lineage.names[0]
     if not lineage.models[first].given and not any(paths.store().glob(f"model-{first}-*")):
         estimate(options)
-    done = _execute([path for path in found if path.stem not in promises.LONG], which, lineage, promises.FIGURES,
-                    promises.TABLES, again=bool(options.start))
+    found = [path for path in found if path.stem not in (*promises.LONG, *promises.STUDIES)]
+    done = _execute(found, which, lineage, promises.FIGURES, promises.TABLES, again=bool(options.start))
     if paths.figures(*which) == paths.ROOT / "figures":
         _compare_with_committed(paths.ROOT / "figures", lineage.comparison.tau)
     return done
@@ -47,7 +48,26 @@ def controls(options: argparse.Namespace) -> int:
     """
     found = [path for path in notebooks.find_notebooks(paths.ROOT / "notebooks") if path.stem in promises.LONG]
     which = _which(options)
-    return _execute(found, which, choose(which[0], which[1], which[3], which[2]), promises.CONTROLS, {})
+    return _execute(found, which, choose(which[0], which[1], which[3], which[2]), promises.CONTROLS, {}, "controls")
+
+
+def studies(options: argparse.Namespace) -> int:
+    """Execute the notebooks of studies, all or the one of a number, and check their figures and tables.
+
+    Raises:
+        UnifeatError: unknown lineage, corpora or number.
+        NotebookError: a cell failed, or a figure or table is missing at the end.
+    """
+    found = [path for path in notebooks.find_notebooks(paths.ROOT / "notebooks") if path.stem in promises.STUDIES]
+    numbers = [path.name.split("_")[0] for path in found]
+    if options.only and options.only.zfill(2) not in numbers:
+        raise UnifeatError(f"N={options.only} is the number of no study; choose one of {', '.join(numbers)}.")
+    found = [path for path in found if not options.only or path.name.startswith(f"{options.only.zfill(2)}_")]
+    which = _which(options)
+    promised = [promises.STUDIES[path.stem] for path in found]
+    return _execute(found, which, choose(which[0], which[1], which[3], which[2]),
+                    tuple(name for figures_, _ in promised for name in figures_),
+                    {name: columns for _, tables in promised for name, columns in tables.items()}, "studies")
 
 
 def _which(options: argparse.Namespace) -> tuple[str, str, str, str]:
@@ -65,7 +85,8 @@ def _which(options: argparse.Namespace) -> tuple[str, str, str, str]:
     return lineage, corpora, models, getattr(options, "hook", "")
 
 
-def _execute(found: list[Path], which, lineage: Lineage, promised, tables, again: bool = False) -> int:
+def _execute(found: list[Path], which, lineage: Lineage, promised, tables, kind: str = "figures",
+             again: bool = False) -> int:
     """Run those notebooks of which something changed and check what they promised; `again`: run all of these."""
     more = {}
     if any(one.given for one in lineage.models.values()):
@@ -80,8 +101,7 @@ def _execute(found: list[Path], which, lineage: Lineage, promised, tables, again
     folder, began = paths.figures(*which), time.perf_counter()
     parameters = dict(LINEAGE=which[0], CORPORA=which[1])
     more["order"] = [lineage.names, lineage.domains]  # of which figures depend too, and which no digest of tables sees
-    name = f"{'controls' if promised is promises.CONTROLS else 'figures'}-{paths.run_name(*which)}"
-    with maintenance.asking(paths.store(), name) as left_out:
+    with maintenance.asking(paths.store(), f"{kind}-{paths.run_name(*which)}") as left_out:
         outcomes = notebooks.run_notebooks(found, executed(*which), parameters, _print,
                                            notebook_cache.state(lineage, parameters | more), again)
         left_out += [outcome.name for outcome in outcomes if not outcome.ran] + (["those before"] if again else [])
@@ -119,8 +139,8 @@ def strip(options: argparse.Namespace) -> int:
     readme.refresh(paths.ROOT)
     for path in notebooks.find_notebooks(paths.ROOT / "notebooks"):
         done, answer = executed(options.lineage, "") / path.name, answers.answer(path.stem, figures_, lineage)
-        if path.stem in promises.LONG and not done.is_file():
-            answer_notebook(path, answer)  # `controls` has not run here; the rest of the committed copy stays
+        if path.stem in (*promises.LONG, *promises.STUDIES) and not done.is_file():
+            answer_notebook(path, answer)  # it has not run here; the rest of the committed copy stays
             continue
         strip_notebook(done, path, paths.ROOT, answer)
         print(f"notebooks/{path.name}")

@@ -1,4 +1,4 @@
-"""What `make figures` and `make controls` promise to write, and whether they did."""
+"""What `make figures`, `make controls` and `make studies` promise to write, and whether they did."""
 
 from pathlib import Path
 
@@ -12,6 +12,12 @@ GUIDE = "guide_your_own_models"
 LONG = ("09_controls",)  # `controls` runs these, `figures` does not
 CONTROLS = tuple(f"control_{name}" for name in ("initialization", "thresholds", "densities", "mixes", "kinds",
                                                 "sizes", "lengths", "models", "frontier", "sites"))
+STUDIES = {  # `studies` runs these: figures, and tables with their columns
+    "11_dose": (("dose",), {
+        "dose": "child,model_seed,dose,lr,tokens,gain_nats,forgetting_nats,weight_distance,neuron_r,features,side,"
+                "observed,ci_low,ci_high,ceiling,ceiling_low,ceiling_high,null,excess,excess_low,excess_high",
+    }),
+}
 TABLES = {  # columns in their order
     "models": "model,domain,split,tokens,bytes,loss_nats,accuracy,bits_per_byte",
     "saes": "model,kind,seed,arm,width,l0,fvu,ce_recovered_mean,ce_recovered_zero,dead_share,live",
