@@ -7,7 +7,7 @@ import pandas as pd
 
 from unifeat.lineage import Lineage
 from unifeat.pipeline import readme
-from unifeat.studies import controls, weight_matching
+from unifeat.studies import controls, dose, weight_matching
 
 
 def answer(name: str, folder: Path, lineage: Lineage) -> str:
@@ -128,9 +128,16 @@ def _verdicts(table: Callable, lineage: Lineage) -> str:
     return weight_matching.answer(table("weights"))
 
 
+def _dose(table: Callable, lineage: Lineage) -> str:
+    try:
+        return f"{dose.answer(table('dose'), lineage.theme)} {dose.answer_zero(table('dose_zero'))}"
+    except FileNotFoundError:
+        return ""  # `studies` has not run here
+
+
 def _held_out(models: pd.DataFrame, column: str) -> pd.Series:
     return models[models["split"] == "validation"].set_index(["model", "domain"])[column]
 
 
 ANSWERS = {"01": _corpora, "02": _base, "03": _fine_tuning, "04": _merging, "05": _saes, "06": _flow, "07": _cases,
-           "08": _explanations, "09": _controls, "10": _verdicts}
+           "08": _explanations, "09": _controls, "10": _verdicts, "11": _dose}

@@ -42,6 +42,11 @@ FIGURES = {  # in the order of the page: title, caption
         "Which features fire alike in the parent, which have a partner that does their job in the child's model, and "
         "which have both. Hollow marks are ceilings, between two SAEs of the child's model; ticks are another feature "
         "in the partner's place."),
+    "dose": ("The dose of fine-tuning",
+        "Above: what persists against what was learned, for the same children at several learning rates (times the "
+        "child's own, beside the marks); solid all features, dashed those beyond the token and single neurons; grey "
+        "the ceilings and the nulls. Below: what the children forgot, how alike each neuron stays, and the shares of "
+        "accuracy and features that their merge keeps. Marks are training seeds, lines their means."),
     "control_initialization": ("Control: initial weights",
         "Excess on every edge when the SAEs start from different and from the same weights."),
     "control_thresholds": ("Control: threshold",
@@ -217,6 +222,26 @@ TABLES = {  # what a row is, and the columns of its own
         "recovered, recovered_next_best, recovered_random": "1 - kl / kl_removed: 1 does the whole job, 0 none of it",
         "weight, live": "how many of the child's pairs the pair stands for, and how many live features the child has",
         "functional": "whether the partner recovers half and more than the other two"}),
+    "dose": ("One row per child, training seed, dose, set of features and side, one to one; intervals are over "
+             "documents.", {
+        "child, model_seed": "the child, and what was added to the seed of its training",
+        "dose, lr, tokens": "learning rate as a multiple of the child's own, the rate itself, and tokens trained on",
+        "gain_nats, forgetting_nats": "held-out loss per token: its fall on the child's own domains against the "
+                                      "parent, and its rise on the parent's",
+        "weight_distance": "|child - parent| / |parent| over all weights",
+        "neuron_r": "median over MLP neurons of Pearson's r between the parent's and the child's",
+        "features, side": "as in `persistence.csv`"}),
+    "dose_zero": ("Dose 0, the parent against itself: one row per way in which the second SAEs differ, set of features "
+                  "and side.", {
+        "model": "the model",
+        "differs": "`seeds`, `text` or `both`: what sets the second SAEs apart from the first",
+        "sae_text": "what the second SAEs read: the common text, or that of a child",
+        "features, side": "as in `persistence.csv`"}),
+    "dose_merges": ("One row per merge of the children, dose, parent, set of features and side, for the first training "
+                    "seed.", {
+        "merge, model_seed, dose, parent": "the merge, the children's training seed, their dose, and one of them",
+        "t, kept": "where both parents keep the same share of their accuracy on their own text, and that share",
+        "features, side": "as in `persistence.csv`, of the pair parent → merge"}),
     "control_initialization": ("One row per edge and arm.", {
         "x, edge": "the arm and the edge",
         "same_index": "share of the pairs that have one index in both SAEs"}),

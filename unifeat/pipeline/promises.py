@@ -16,6 +16,8 @@ STUDIES = {  # `studies` runs these: figures, and tables with their columns
     "11_dose": (("dose",), {
         "dose": "child,model_seed,dose,lr,tokens,gain_nats,forgetting_nats,weight_distance,neuron_r,features,side,"
                 "observed,ci_low,ci_high,ceiling,ceiling_low,ceiling_high,null,excess,excess_low,excess_high",
+        "dose_zero": "model,differs,sae_text,features,side,observed,ci_low,ci_high,ceiling,ceiling_low,ceiling_high,"
+                     "null,excess,excess_low,excess_high",
     }),
 }
 TABLES = {  # columns in their order
