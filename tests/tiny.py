@@ -51,6 +51,13 @@ dead_after = 2_000
 tokens = 640
 min_fires = 5
 bootstrap = 5
+
+[controls]
+tokens = 8_000
+
+[studies]
+doses = [3.0]
+seeds = [0]
 """
 WORDS = {"english": "the a city river was in of old new large known people",
          "python": "def return self import if x y ( ) : =",

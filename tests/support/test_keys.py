@@ -28,7 +28,7 @@ def log(tmp_path_factory):
     """Every stage of the paper's lineage, of given models, of the demonstration and of a track, made once."""
     from unifeat.autointerp import explain
     from unifeat.explorer import collect
-    from unifeat.studies import axes, persistence, weight_matching
+    from unifeat.studies import axes, dose, persistence, weight_matching
     from unifeat.track import inputs, saes
     from unifeat.track import text as track_text
 
@@ -43,6 +43,9 @@ def log(tmp_path_factory):
         persistence.prepare(run)
         weight_matching.prepare(run)
         axes.of_neurons(run).sae_stage("base")
+        dose.prepare(run)
+        dose.doses(run)
+        dose.zero(run)
         explain.explained(run)
         collect.data(run)
         given = tiny.lineage(root / "given.toml", networks.local(networks.released(root / "hub")), text)

@@ -30,7 +30,7 @@ def dose(frame: pd.DataFrame, merges: pd.DataFrame, theme, note: str = ""):
     panels = [fig.add_subplot(grid[0, 3 * place:3 * place + 3]) for place in range(count)]
     for ax, child in zip(panels, children, strict=True):
         _learned(ax, both[both["child"] == child], theme, child)
-    panels[0].set_ylabel("features that persist (%)")
+    panels[0].set_ylabel("features that persist (%, both sides)")
     axes = [fig.add_subplot(grid[1, place * count:(place + 1) * count]) for place in range(3)]
     for ax, column, name in zip(axes, ("forgetting_nats", "neuron_r"),
                                 ("loss on the parent's text (+ nats)", "r of a neuron with itself"), strict=False):
@@ -65,7 +65,7 @@ def _learned(ax, rows: pd.DataFrame, theme, child: str) -> None:
                 ax.annotate(f"{value:g}×", (row["gain_nats"], 100 * row["observed"]), (4, 4),
                             textcoords="offset points", fontsize=6.3, color=ink(color))
     ax.set(title=clipped(theme.model(child).label, 26), xlabel="learned: gain on its own text (nats per token)",
-           ylim=(0, 100))
+           ylim=(0, None))
 
 
 def _by_dose(ax, rows: pd.DataFrame, column: str, children: list[str], theme) -> None:
@@ -94,7 +94,7 @@ def _merges(ax, merges: pd.DataFrame, theme) -> None:
             ax.plot(mean.index, 100 * mean, color=color, ls=style, marker=marker, markersize=3.5, lw=1,
                     markerfacecolor=color if filled else "white")
     _doses(ax, rows["dose"])
-    ax.set(ylabel="the merge keeps (%)", ylim=(0, 105))
+    ax.set(ylabel="the merge keeps (%)", ylim=(0, None))
 
 
 def _doses(ax, doses: pd.Series) -> None:

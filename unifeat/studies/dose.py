@@ -207,8 +207,9 @@ def answer(frame: pd.DataFrame, theme) -> str:
         parts.append(f"{theme.short(child)}: from {low:g} to {high:g} times its rate it gains "
                      f"{every['gain_nats'][low]:.2f} to {every['gain_nats'][high]:.2f} nats, and of its features "
                      f"persist {_share(every, low)} to {_share(every, high)} (beyond token and neuron "
-                     f"{_share(beyond, low)} to {_share(beyond, high)}); at {own:g} times, {every['gain_nats'][own]:.2f} nats and "
-                     f"{_share(every, own)} ({_share(beyond, own)}), with a null of {every['null'][own]:.0%}.")
+                     f"{_share(beyond, low)} to {_share(beyond, high)}); at {own:g} times, "
+                     f"{every['gain_nats'][own]:.2f} nats and {_share(every, own)} "
+                     f"({_share(beyond, own)}), with a null of {every['null'][own]:.0%}.")
     seeds = frame["model_seed"].nunique()
     return " ".join(parts) + f" Means of {seeds} training seed{'s' if seeds > 1 else ''}, both sides, one to one."
 

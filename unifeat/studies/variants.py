@@ -11,13 +11,13 @@ WEAK_L1 = 1.0  # where relu's steered coefficient starts if the lineage has none
 def variant(run: Run, **changes: dict) -> Run:
     """The run with settings of some stages replaced, in the same store: variant(run, sae=dict(k=8))."""
     sections = {name: dataclasses.replace(getattr(run.lineage, name), **change) for name, change in changes.items()}
-    return Run(dataclasses.replace(run.lineage, **sections), run.root, run.figures, given=run.given)
+    return dataclasses.replace(run, lineage=dataclasses.replace(run.lineage, **sections), seconds={})
 
 
 def with_models(run: Run, **members) -> Run:
     """The run with members of its lineage replaced, or added, in the same store."""
-    return Run(dataclasses.replace(run.lineage, models=run.lineage.models | members), run.root, run.figures,
-               given=run.given)
+    return dataclasses.replace(run, lineage=dataclasses.replace(run.lineage, models=run.lineage.models | members),
+                               seconds={})
 
 
 def other(run: Run, **change) -> Run:
