@@ -175,6 +175,23 @@ def functions(look):
     return pd.DataFrame(rows, columns=[*rows[0]] if rows else ["edge"])
 
 
+def doses(look):
+    """dose.csv and dose_merges.csv: the first edge's parent's children at six doses and two seeds, and their merges."""
+    parent = look.edges[0][0] if look.edges else None
+    children, rows, merges = [child for above, child in look.edges if above == parent], [], []
+    for number, child in enumerate(children):
+        for seed, dose, features in product((0, 1), (0.1, 0.3, 1, 3, 10, 30), ("all", "beyond_both")):
+            seen = (0.7 if features == "all" else 0.4) * np.exp(-dose / 20) + 0.01 * seed
+            share = dict(features=features, side="both", observed=seen, ci_low=seen - 0.02, ci_high=seen + 0.02,
+                         ceiling=seen + 0.1, null=0.1)
+            rows.append(dict(child=child, model_seed=seed, dose=dose, gain_nats=1.5 + 0.5 * np.log10(dose) + number / 9,
+                             forgetting_nats=0.2 * dose**0.6, neuron_r=np.exp(-dose / 12)) | share)
+            if number < 2 and not seed:
+                merges.append(dict(merge=children[-1], dose=dose, parent=child, kept=0.8) | share)
+    return (pd.DataFrame(rows, columns=[*rows[0]] if rows else ["child", "side", "features"]),
+            pd.DataFrame(merges, columns=[*merges[0]] if merges else ["merge", "side"]))
+
+
 def swap(look):
     rng = np.random.default_rng(7)
     rows = [(a, 0, b, rng.uniform(0.05, 0.6), rng.uniform(0.5, 1)) for a, b in product(look.models, repeat=2)]
@@ -256,6 +273,7 @@ FIGURES = {
     "swap": lambda look: plots.swap(swap(look), look, note=NOTE),
     "verdicts": lambda look: plots.verdicts(*verdicts(look), look, note=NOTE),
     "functional": lambda look: plots.functional(functions(look), look, note=NOTE),
+    "dose": lambda look: plots.dose(*doses(look), look, note=NOTE),
     "arms": lambda look: plots.control(arms(look), "filled: independent, hollow: shared", look, note=NOTE),
     "mixes": lambda look: plots.control(controls([*look.domains, "balanced"]), "text", look, note=NOTE),
     "explanations": lambda look: plots.explanations(scores(look), look, NOTE, halves(scores(look))),

@@ -9,6 +9,7 @@ from plot_frames import (
     arms,
     controls,
     density,
+    doses,
     drawn,
     functions,
     halves,
@@ -224,3 +225,21 @@ def test_the_frontier_shows_ceilings_of_all_features_and_beyond_neurons(tmp_path
     neurons = [[line for line in ax.lines if line.get_marker() == "X"] for ax in fig.axes]
     assert [len(lines) for lines in neurons] == [1, 0] and neurons[0][0].get_markerfacecolor() == "white"
     assert all(path.stat().st_size > 1000 for path in plots.write(fig, tmp_path / "one"))
+
+
+# Dose ---------------------------------------------------------------------------------------------------------------
+
+def test_what_persists_stands_over_what_was_learned_with_the_dose_beside_it():
+    frame, merges = doses(DIAMOND)
+    fig = drawn("dose")
+    children = list(dict.fromkeys(frame["child"]))
+    for ax, child in zip(fig.axes, children, strict=False):
+        part = frame[(frame["child"] == child) & (frame["features"] == "all")]
+        marks = next(line for line in ax.lines if line.get_marker() == "o" and line.get_linestyle() == "None")
+        assert marks.get_color() == DIAMOND.color(child)
+        assert marks.get_xdata() == pytest.approx(part["gain_nats"].to_numpy())
+        assert marks.get_ydata() == pytest.approx(100 * part["observed"].to_numpy())
+        assert [text.get_text() for text in ax.texts] == ["0.1×", "0.3×", "1×", "3×", "10×", "30×"]
+    kept = next(line for line in fig.axes[-1].lines if line.get_marker() == "D")
+    assert kept.get_ydata() == pytest.approx([80] * 6)
+    assert "no merge of these children" in read(plots.dose(frame, merges[:0], DIAMOND))

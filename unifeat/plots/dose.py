@@ -7,6 +7,7 @@ from matplotlib.lines import Line2D
 from unifeat.plots.names import clipped, legend
 from unifeat.plots.style import GREY, LeftOut, crowded, ink, picture, styled, tint
 
+ACROSS = 2  # panels of children in a row
 SETS = {"all": ("o", "-", True), "beyond_both": ("s", "--", False)}
 
 
@@ -24,14 +25,17 @@ def dose(frame: pd.DataFrame, merges: pd.DataFrame, theme, note: str = ""):
         return LeftOut("The doses are of children that are fine-tuned from the first root, and this lineage has none.")
     if out := crowded(children, "The figure of doses", "data/dose.csv"):
         return out
-    fig = picture(4.9, note)
-    both, count = frame[frame["side"] == "both"], len(children)
-    grid = fig.add_gridspec(2, 3 * count, height_ratios=(1.35, 1))
-    panels = [fig.add_subplot(grid[0, 3 * place:3 * place + 3]) for place in range(count)]
-    for ax, child in zip(panels, children, strict=True):
+    columns = min(len(children), ACROSS)
+    rows, both = -(-len(children) // columns), frame[frame["side"] == "both"]
+    fig = picture(2.3 + 2.6 * rows, note)
+    grid = fig.add_gridspec(rows + 1, 3 * columns, height_ratios=(*[1.35] * rows, 1))
+    for place, child in enumerate(children):
+        down, across = divmod(place, columns)
+        ax = fig.add_subplot(grid[down, 3 * across:3 * across + 3])
         _learned(ax, both[both["child"] == child], theme, child)
-    panels[0].set_ylabel("features that persist (%, both sides)")
-    axes = [fig.add_subplot(grid[1, place * count:(place + 1) * count]) for place in range(3)]
+        if not across:
+            ax.set_ylabel("features that persist\n(%, both sides)")
+    axes = [fig.add_subplot(grid[rows, place * columns:(place + 1) * columns]) for place in range(3)]
     for ax, column, name in zip(axes, ("forgetting_nats", "neuron_r"),
                                 ("loss on the parent's text (+ nats)", "r of a neuron with itself"), strict=False):
         _by_dose(ax, both[both["features"] == "all"], column, children, theme)
