@@ -33,15 +33,16 @@ def answer_initialization(frame: pd.DataFrame) -> str:
     same = f"{100 * shared['same_index'].mean():.0f} % of the shared arm's pairs have the same index."
     if not _compared(shared):
         change = frame.pivot(index="edge", columns="x", values="excess")
-        edge, told, by = (change["shared"] - change["independent"]).abs().idxmax(), _untold(shared), ""
+        edge, by = (change["shared"] - change["independent"]).abs().idxmax(), ""
+        told = f"{_untold(shared)}; the arms lie furthest apart"
     else:
         row = _most(shared)
         edge, by = row.name, f", by {_difference(row)}"
         count = sum(_apart(one) for _, one in shared.iterrows())
-        told = f"excess persistence differs on {count} of {len(shared)} edges"
+        told = f"excess persistence differs on {count} of {len(shared)} edges, most"
     arms = frame[frame["edge"] == edge].set_index("x")
     ends = [_stated(arms.loc[arm], f"with {arm}") for arm in ("independent", "shared")]
-    return f"Shared initialization: {told}, most on {edge}, from {ends[0]} to {ends[1]} initial weights{by}; {same}"
+    return f"Shared initialization: {told} on {edge}, from {ends[0]} to {ends[1]} initial weights{by}; {same}"
 
 
 def _compared(rows: pd.DataFrame) -> bool:
