@@ -7,7 +7,7 @@ import pandas as pd
 
 from unifeat.lineage import Lineage
 from unifeat.pipeline import readme
-from unifeat.studies import controls, dose, weight_matching
+from unifeat.studies import control_answers, dose, weight_matching
 
 
 def answer(name: str, folder: Path, lineage: Lineage) -> str:
@@ -116,7 +116,7 @@ def _explanations(table: Callable, lineage: Lineage) -> str:
 
 def _controls(table: Callable, lineage: Lineage) -> str:
     try:
-        found = [controls.answer(table(f"control_{name}"), title) for name, title in readme.CONTROLS.items()]
+        found = [control_answers.answer(table(f"control_{name}"), title) for name, title in readme.CONTROLS.items()]
     except FileNotFoundError:
         return ""  # `controls` has not run here
     matter = [name for name, text in zip(readme.CONTROLS.values(), found, strict=True) if "it matters" in text]

@@ -73,6 +73,12 @@ FIGURES = {  # in the order of the page: title, caption
 }
 
 SHARED = {  # columns that mean the same in every table
+    "replicates": "SAE seeds behind a row",
+    "versus, difference": "the variant from which this one's excess differs most beside its uncertainty, and by how "
+                          "much",
+    "difference_low, difference_high, comparisons": "the difference's interval over documents and SAE seeds, corrected "
+                                                    "for so many comparisons (Bonferroni)",
+    "p": "chance of such a difference if there is none, corrected after Holm",
     "observed": "the share of features with a partner at the threshold",
     "ci_low, ci_high": "its 95 % interval, over documents and SAE seeds unless the table says otherwise",
     "ceiling, ceiling_low, ceiling_high": "the same share between two SAEs of one model, and its interval",
@@ -88,7 +94,7 @@ SHARED = {  # columns that mean the same in every table
     "loss_nats, accuracy, bits_per_byte": "loss per token, share of next tokens foreseen, loss per byte of text",
 }
 
-VARIANTS = ("One row per variant `x`; shares are of the child's features, one to one. Where variants need SAEs of "
+VARIANTS = ("One row per variant `x`; shares are of both sides' features, one to one. Where variants need SAEs of "
             "their own, their quality stands beside.")
 
 TABLES = {  # what a row is, and the columns of its own

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from unifeat.pipeline import results as parts
-from unifeat.studies import controls, sae_recipes, sites
+from unifeat.studies import control_answers, sae_recipes, sites
 from unifeat.support import store
 
 MARKERS = ("<!-- results: written by `make notebooks` from figures/data, checked by the tests -->",
@@ -21,8 +21,8 @@ def answers(data: Path) -> list[str]:
                                                                            "sites")}
     if any(frame is None for frame in tables.values()):
         return []
-    return [controls.answer_initialization(tables["initialization"]),
-            *(controls.answer(tables[name], title) for name, title in CONTROLS.items()),
+    return [control_answers.answer_initialization(tables["initialization"]),
+            *(control_answers.answer(tables[name], title) for name, title in CONTROLS.items()),
             sae_recipes.answer(tables["frontier"]), sites.answer(tables["sites"])]
 
 
@@ -59,7 +59,7 @@ def _controls(folder: Path) -> list[str]:
     if not (said := answers(folder / "data")):
         return []
     edge = parts.table(folder, "control_initialization")["edge"].iloc[0]
-    return [f"Written by `make controls` (notebook 09): the edge {edge}, the child's features, one to one. Kinds, "
+    return [f"Written by `make controls` (notebook 09): the edge {edge}, both sides' features, one to one. Kinds, "
             "sizes and lengths are compared on SAEs with less training, so their ceilings are lower."
             + _other_run(folder), "",
             *(f"- {sentence}" for sentence in said)]

@@ -32,7 +32,7 @@ def control(frame: pd.DataFrame, label: str, theme, note: str = "", log: bool = 
     _marks(axes[0], x, frame, "ceiling", ("ceiling_low", "ceiling_high"), tint(GREY, 0.9), "D", numeric)
     _marks(axes[0], x, frame, "observed", ("ci_low", "ci_high"), color, "o", numeric)
     _marks(axes[1], x, frame, "excess", ("excess_low", "excess_high"), "#222222", "s", numeric)
-    for ax, name, width in zip(axes, ("share of the child's features (%)", "excess persistence (%)"),
+    for ax, name, width in zip(axes, ("share of both sides' features (%)", "excess persistence (%)"),
                                (0.85, 0.85) if stacked else (0.47, 0.37), strict=True):
         drawn = [value for line in ax.lines for value in line.get_ydata() if np.isfinite(value)]
         ax.set(ylabel=name, xlabel="" if stacked and ax is axes[0] else label)

@@ -1,65 +1,58 @@
 """Controls: one question each, one table, one sentence of answer computed from it (notebook 09).
 
-Tables have x (the variant), and for the lineage's first edge, one-to-one at its tau, child's side: observed,
-ci_low, ci_high, ceiling, ceiling_low, ceiling_high, null, excess, excess_low, excess_high.
+Tables have x (the variant), and for the lineage's first edge, one-to-one at its tau, both models' sides: observed,
+ci_low, ci_high, ceiling, ceiling_low, ceiling_high, null, excess, excess_low, excess_high, replicates (SAE seeds), and
+the pair in which the variant's excess differs most: `differences.COLUMNS`.
 """
 
-import dataclasses
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from unifeat import matching
 from unifeat.lineage.run import Run
-from unifeat.lineage.settings import LineageError
 from unifeat.matching import bootstrap
 from unifeat.matching.comparison import Comparison
 from unifeat.sae import features
-from unifeat.studies import baselines, persistence, shares
+from unifeat.studies import baselines, differences, persistence, shares
+from unifeat.studies.differences import Estimate
+from unifeat.studies.variants import another_root, first_edge, variant, variants
 
-RULE = "one_to_one"
-EXCESS = ("excess_low", "excess_high")  # the ends of an excess's interval
+RULE, SIDE = "one_to_one", "both"
 BINS = 5  # of firing density
 MATCHED = 0.05  # how far L0 may be from k in a fair comparison of kinds
-WEAK_L1 = 1.0  # where relu's steered coefficient starts if the lineage has none
-
-
-def variant(run: Run, **changes: dict) -> Run:
-    """The run with settings of some stages replaced, in the same store: variant(run, sae=dict(k=8))."""
-    sections = {name: dataclasses.replace(getattr(run.lineage, name), **change) for name, change in changes.items()}
-    return Run(dataclasses.replace(run.lineage, **sections), run.root, run.figures, given=run.given)
-
-
-def another_root(run: Run, name: str) -> Run | None:
-    """The run with the model `name` trained from another seed, and two SAEs a model; None if it is not trained here."""
-    p = run.lineage
-    one = p.models[name]
-    if not one.train:
-        return None
-    again = dataclasses.replace(one, train=dataclasses.replace(one.train, seed=one.train.seed + 1))
-    lineage = dataclasses.replace(p, models=p.models | {name: again})
-    return variant(dataclasses.replace(run, lineage=lineage), model=dict(seed=p.model.seed + 1),
-                   sae=dict(seeds=p.sae.seeds[:2]))
-
-
-def first_edge(run: Run) -> tuple[str, str]:
-    """The edge that the controls are about.
-
-    Raises:
-        LineageError: the lineage has no edge.
-    """
-    if not run.lineage.edges:
-        raise LineageError(f"The controls compare a parent with its child, and {run.lineage.name} has no edge; add a "
-                           f"model "
-                           "with a parent to the lineage.")
-    return run.lineage.edges[0]
 
 
 def measure(run: Run, edge=None, arm: str = "controlled", tau: float | None = None) -> dict:
-    """Observed share, ceiling, null and excess of one edge (the first), with intervals."""
-    edge = edge or first_edge(run)
-    tau = run.lineage.comparison.tau if tau is None else tau
-    return shares.at(shares.measured(persistence.evidence(run, *edge, arm), RULE), tau)
+    """Observed share, ceiling, null and excess of one edge (the first), with intervals, and the number of SAE seeds."""
+    return _measured(run, edge, arm, tau)[0]
+
+
+def _measured(run: Run, edge=None, arm: str = "controlled", tau: float | None = None) -> tuple[dict, Estimate]:
+    return judged(persistence.evidence(run, *(edge or first_edge(run)), arm),
+                   run.lineage.comparison.tau if tau is None else tau)
+
+
+def judged(evidence: shares.Evidence, tau: float, features: str = "all") -> tuple[dict, Estimate]:
+    """The row of a table, and its excess with replicates."""
+    of, at = (evidence, RULE, SIDE, features), shares.number(tau)
+    found, row = shares.replicates(*of), shares.at(shares.measured(*of), tau) | dict(replicates=len(evidence.seeds))
+    return row, Estimate(*(found[name][..., at] for name in ("value", "resampled", "left_out")))
+
+
+def table(found: list[tuple], pairs: list[tuple[int, int]] | None = None, **how) -> pd.DataFrame:
+    """The table of rows with their estimates, (row, estimate or None to leave it out of all pairs).
+
+    pairs: of rows (all); how: same_seeds and same_documents, as in `differences.between`.
+    """
+    rows, estimates = zip(*found, strict=True)
+    kept = [number for number, one in enumerate(estimates) if one is not None and one.finite]
+    if pairs is not None:
+        pairs = [(kept.index(a), kept.index(b)) for a, b in pairs if a in kept and b in kept]
+    names, frame = [rows[number]["x"] for number in kept], pd.DataFrame(rows)
+    best = differences.strongest(names, differences.between([estimates[number] for number in kept], pairs, **how))
+    return frame.join(best.set_index(pd.Index(kept, dtype=int)))
 
 
 def _sae_quality(run: Run) -> dict:
@@ -72,14 +65,16 @@ def initialization(run: Run) -> pd.DataFrame:
     """Are features shared because the SAEs started from the same weights? Every edge, both arms (x = arm).
 
     same_index: share of the pairs with r >= tau that have one index in both SAEs; by chance it is 1 / width.
+    Both arms pair the same SAEs, and are compared within an edge.
     """
-    rows = []
+    found = []
     for edge in run.lineage.edges:
         for arm, name in (("controlled", "independent"), ("as_published", "shared")):
-            found = [run.compare((edge[0], a), (edge[1], b)) for a, b in persistence.seed_pairs(run, arm)]
-            rows.append(dict(x=name, edge=f"{edge[0]} → {edge[1]}") | measure(run, edge, arm)
-                        | dict(same_index=np.mean([_same_index(one, run.lineage.comparison.tau) for one in found])))
-    return pd.DataFrame(rows)
+            pairs = [run.compare((edge[0], a), (edge[1], b)) for a, b in persistence.seed_pairs(run, arm)]
+            row, estimate = _measured(run, edge, arm)
+            same = np.mean([_same_index(one, run.lineage.comparison.tau) for one in pairs])
+            found.append((dict(x=name, edge=f"{edge[0]} → {edge[1]}") | row | dict(same_index=same), estimate))
+    return table(found, [(first, first + 1) for first in range(0, len(found), 2)], same_seeds=True)
 
 
 def _same_index(one, tau: float) -> float:
@@ -93,9 +88,11 @@ def kinds(run: Run) -> pd.DataFrame:
     matched: whether the base's L0 is within 5 % of the lineage's k; only then is it a fair comparison. A kind that is
     not is trained once more.
     """
-    k = run.lineage.sae.k
-    frame = _sweep((kind, _matched(one, k)) for kind, one in variants(run)["kinds"])
-    return frame.assign(matched=(frame["l0"] / k - 1).abs() <= MATCHED)
+    k, found = run.lineage.sae.k, []
+    for row, estimate in _sweep((kind, _matched(one, k)) for kind, one in variants(run)["kinds"]):
+        matched = abs(row["l0"] / k - 1) <= MATCHED
+        found.append((row | dict(matched=matched), estimate if matched else None))
+    return table(found)
 
 
 def _matched(run: Run, k: int) -> Run:
@@ -112,51 +109,54 @@ def _matched(run: Run, k: int) -> Run:
 
 def sizes(run: Run) -> pd.DataFrame:
     """Does the size of the dictionary decide? (x = latents per MLP neuron)."""
-    return _sweep(variants(run)["sizes"])
+    return table(_sweep(variants(run)["sizes"]))
 
 
 def lengths(run: Run) -> pd.DataFrame:
     """Does the length of the SAEs' training decide? (x = activations seen, millions)."""
-    return _sweep(variants(run)["lengths"])
+    return table(_sweep(variants(run)["lengths"]))
 
 
-def variants(run: Run) -> dict[str, list[tuple]]:
-    """Per question that needs other SAEs, (x, run) of each variant."""
-    p = run.lineage
-    counts = [round(p.controls.tokens * share) for share in p.controls.lengths]
-    return dict(kinds=[(kind, other(run, kind=kind)) for kind in p.controls.kinds],
-                sizes=[(times, other(run, width=times * p.model.d_mlp)) for times in p.controls.expansions],
-                lengths=[(count / 1e6, other(run, tokens=count)) for count in counts])
+def _sweep(runs) -> list[tuple[dict, Estimate]]:
+    found = []
+    for x, one in runs:
+        _ready(one)
+        row, estimate = _measured(one)
+        found.append((dict(x=x) | row | _sae_quality(one), estimate))
+    return found
 
 
-def other(run: Run, **change) -> Run:
-    """The same run with other SAEs: two seeds, trained for controls.tokens, and `change` on top.
-
-    Every recipe carries relu's L1 coefficient, which the other kinds ignore: equal recipes then have equal settings and
-    are trained once.
-    """
-    p = run.lineage
-    return variant(run, sae=dict(seeds=p.sae.seeds[:2], tokens=p.controls.tokens, l1=p.sae.l1 or WEAK_L1) | change)
-
-
-def _sweep(runs) -> pd.DataFrame:
-    return pd.DataFrame([dict(x=x) | measure(one) | _sae_quality(one) for x, one in runs])
+def _ready(run: Run) -> None:
+    """Compute the comparisons of the first edge's SAEs, several at a time."""
+    edge, seeds = first_edge(run), run.lineage.sae.seeds
+    twins = [(Run.compare, (name, a), (name, b)) for name in edge for a, b in combinations(seeds, 2)]
+    persistence.ready(run, twins, "matching, twins")  # which the rest needs
+    persistence.ready(run, [(Run.compare, (edge[0], a), (edge[1], b))
+                            for a, b in persistence.seed_pairs(run, "controlled")], "matching")
 
 
 def thresholds(run: Run, taus=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)) -> pd.DataFrame:
     """Does the threshold decide? (x = tau)."""
-    return pd.DataFrame([dict(x=tau) | measure(run, tau=tau) for tau in taus])
+    found = [_measured(run, tau=tau) for tau in taus]
+    return table([(dict(x=tau) | row, estimate) for tau, (row, estimate) in zip(taus, found, strict=True)],
+                  same_seeds=True)
 
 
 def mixes(run: Run) -> pd.DataFrame:
-    """Does the comparison text decide? Each domain alone, and all in equal parts (x = domain or balanced)."""
-    seeds, rows, edge = persistence.seed_pairs(run, "controlled"), [], first_edge(run)
+    """Does the comparison text decide? Each domain alone, and all in equal parts (x = domain or balanced).
+
+    The SAEs are the same; documents of two domains are not. (The balanced text has some of each, so that its spread
+    beside a domain is told too large, never too small.)
+    """
+    seeds, found, edge = persistence.seed_pairs(run, "controlled"), [], first_edge(run)
     for number, domain in enumerate(run.lineage.domains):
         pairs = [_within(run, number, (edge[0], a), (edge[1], b)) for a, b in seeds]
-        same = [_within(run, number, one.a, one.b) for one in run.twins(edge[1])]
-        found = shares.measured(shares.Evidence(pairs, dict(child=same)), RULE)
-        rows.append(dict(x=domain) | shares.at(found, run.lineage.comparison.tau))
-    return pd.DataFrame([*rows, dict(x="balanced") | measure(run)])
+        same = {side: [_within(run, number, one.a, one.b) for one in run.twins(name)]
+                for side, name in zip(matching.SIDES, edge, strict=True)}
+        row, estimate = judged(shares.Evidence(pairs, same), run.lineage.comparison.tau)
+        found.append((dict(x=domain) | row, estimate))
+    row, estimate = _measured(run)
+    return table([*found, (dict(x="balanced") | row, estimate)], same_seeds=True, same_documents=False)
 
 
 def _within(run: Run, number: int, a: tuple[str, int], b: tuple[str, int]) -> Comparison:
@@ -166,19 +166,24 @@ def _within(run: Run, number: int, a: tuple[str, int], b: tuple[str, int]) -> Co
 
 
 def models(run: Run) -> pd.DataFrame:
-    """Is any feature universal? The root against itself trained from another seed (x = what is compared)."""
+    """Is any feature universal? The root against itself trained from another seed (x = what is compared).
+
+    One other language model: replicates are of the SAEs, and what differs holds for these models.
+    """
     (parent, child), p = first_edge(run), run.lineage
-    rows = [dict(x=f"{parent} → {run.theme.short(child)}") | measure(run)]
+    row, estimate = _measured(run)
+    found = [(dict(x=f"{parent} → {run.theme.short(child)}") | row, estimate)]
     again = another_root(run, parent)
     if again is None:
-        return pd.DataFrame(rows)
-    everything, tau = np.ones(len(run.comparison_text["domain"]), bool), p.comparison.tau
+        return table(found)
+    everything = np.ones(len(run.comparison_text["domain"]), bool)
     across = [_stored(run, f"lm-seeds-{a}-{b}", [run, again], (parent, a), (parent, b), everything)
               for a, b in persistence.seed_pairs(again, "controlled")]
-    found = shares.measured(shares.Evidence(across, dict(child=again.twins(parent))), RULE)
-    neurons = shares.alone([baselines.neurons(run, parent, parent, again)], RULE)
-    return pd.DataFrame([*rows, dict(x=f"{parent} → another {parent}") | shares.at(found, tau),
-                         dict(x="their neurons") | shares.at(neurons, tau)])
+    row, estimate = judged(shares.Evidence(across, dict(parent=run.twins(parent), child=again.twins(parent))),
+                            p.comparison.tau)
+    neurons = shares.alone([baselines.neurons(run, parent, parent, again)], RULE, SIDE)
+    return table([*found, (dict(x=f"{parent} → another {parent}") | row, estimate),
+                   (dict(x="their neurons", replicates=0) | shares.at(neurons, p.comparison.tau), None)])
 
 
 def _stored(run: Run, stage: str, runs, a, b, rows: np.ndarray) -> Comparison:
@@ -198,33 +203,38 @@ def densities(run: Run) -> pd.DataFrame:
 
     observed and ceiling: share one-to-one with r >= tau, in the parent and in the child's own seed twins; intervals are
     of a share of so many features (Wilson 1927). excess as everywhere, with a null of 0; its interval by bootstrap over
-    as many features as one pair of SAEs has, since the pairs share them.
+    as many features as one pair of SAEs has, since the pairs share them. That bootstrap stands for documents where
+    fifths are compared, and a seed left out takes its rows with it.
     """
-    tau, rows, frames, (parent, child) = run.lineage.comparison.tau, [], [], first_edge(run)
+    found, (parent, child), frames = [], first_edge(run), []
+    tau, seed = run.lineage.comparison.tau, run.lineage.comparison.seed
     for a, b in persistence.seed_pairs(run, "controlled"):
-        one, twin = run.compare((parent, a), (child, b)), _twin(run, b)
+        one, twin = run.compare((parent, a), (child, b)), run.compare((child, min(a, b)), (child, max(a, b)))
         density = features.fires(run.features(child, b))[one.live_b] / run.features(child, b).shape[0]
-        frames.append(pd.DataFrame(dict(density=np.log10(density), kept=one.kept(RULE, tau)[1], again=twin)))
+        frames.append(pd.DataFrame(dict(a=a, b=b, density=np.log10(density), kept=one.kept(RULE, tau)[1],
+                                        again=twin.kept(RULE, tau)[int(a < b)])))
     frame = pd.concat(frames, ignore_index=True)
     order = frame["density"].rank(method="first")
     for _, part in frame.groupby(np.ceil(order / len(frame) * BINS)):
-        low, high = wilson(part["kept"].mean(), len(part) / len(frames))
-        ends = wilson(part["again"].mean(), len(part) / len(frames))
-        rng, size = np.random.default_rng(run.lineage.comparison.seed), round(len(part) / len(frames))
-        drawn = part[["kept", "again"]].to_numpy(float)[rng.integers(len(part), size=(1000, size))].mean(1)
-        excesses = bootstrap.interval(matching.excess(drawn[:, 0], drawn[:, 1], 0.0), bounds=(-np.inf, np.inf))
-        rows.append(dict(x=part["density"].median(), observed=part["kept"].mean(), ci_low=low, ci_high=high,
-                         ceiling=part["again"].mean(), ceiling_low=ends[0], ceiling_high=ends[1], null=0.0,
-                         excess=float(matching.excess(part["kept"].mean(), part["again"].mean(), 0.0)),
-                         excess_low=excesses[0], excess_high=excesses[1]))
-    return pd.DataFrame(rows)
+        found.append(_fifth(part, len(part) / len(frames), np.random.default_rng(seed)))
+    return table(found, same_seeds=True, same_documents=False)
 
 
-def _twin(run: Run, seed: int) -> np.ndarray:
-    """Which live features of the child's SAE `seed` a seed twin finds again, mean over its twins."""
-    found = [one.kept(RULE, run.lineage.comparison.tau)[0 if one.a[1] == seed else 1]
-             for one in run.twins(first_edge(run)[1]) if seed in (one.a[1], one.b[1])]
-    return np.mean(found, axis=0)
+def _fifth(part: pd.DataFrame, n: float, rng) -> tuple[dict, Estimate]:
+    """The row of one fifth, of which one pair of SAEs has n features, and its excess with replicates."""
+    def excess(rows):
+        return float(matching.excess(rows["kept"].mean(), rows["again"].mean(), 0.0))
+
+    low, high = wilson(part["kept"].mean(), n)
+    ends = wilson(part["again"].mean(), n)
+    drawn = part[["kept", "again"]].to_numpy(float)[rng.integers(len(part), size=(1000, round(n)))].mean(1)
+    resampled = matching.excess(drawn[:, 0], drawn[:, 1], 0.0)
+    excesses, seeds = bootstrap.interval(resampled, bounds=(-np.inf, np.inf)), sorted(set(part["a"]) | set(part["b"]))
+    left = [excess(part[(part["a"] != seed) & (part["b"] != seed)]) for seed in seeds] if len(seeds) > 2 else []
+    return dict(x=part["density"].median(), observed=part["kept"].mean(), ci_low=low, ci_high=high,
+                ceiling=part["again"].mean(), ceiling_low=ends[0], ceiling_high=ends[1], null=0.0,
+                excess=excess(part), excess_low=excesses[0], excess_high=excesses[1],
+                replicates=len(seeds)), Estimate(excess(part), resampled, np.array(left))
 
 
 def wilson(share: float, n: float, z: float = 1.96) -> tuple[float, float]:
@@ -235,48 +245,3 @@ def wilson(share: float, n: float, z: float = 1.96) -> tuple[float, float]:
     """
     middle, width = share + z * z / (2 * n), z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return (middle - width) / (1 + z * z / n), (middle + width) / (1 + z * z / n)
-
-
-def answer(frame: pd.DataFrame, what: str) -> str:
-    """One sentence: least and greatest excess over the variants of a table, with intervals, and whether they differ.
-
-    Differ means that the two intervals have no point in common.
-    """
-    rows = frame.dropna(subset=["excess"])
-    if "matched" in rows and not rows["matched"].all():
-        what += f" (not at matched L0: {', '.join(rows.loc[~rows['matched'], 'x'])}, left out)"
-        rows = rows[rows["matched"]]
-    if len(rows) < 2:
-        return f"{what}: too few variants could be measured to compare them."
-    column = "excess" if rows[list(EXCESS)].notna().all(axis=None) else "observed"
-    low, high = rows.loc[rows[column].idxmin()], rows.loc[rows[column].idxmax()]
-    ends = EXCESS if column == "excess" else ("ci_low", "ci_high")
-    verdict = "it matters" if low[ends[1]] < high[ends[0]] else "no difference can be told"
-    text = [_stated(row, column, ends, f"at {_name(row)}") for row in (low, high)]
-    label = "excess persistence" if column == "excess" else "persistence"
-    return f"{what}: {verdict}; {label} lies between {text[0]} and {text[1]}."
-
-
-def _stated(row, column: str, ends: tuple[str, str], where: str) -> str:
-    """A share with its interval, where it was found, and what the excess there is made of."""
-    low, high = ends
-    parts = ", ".join(f"{name} {100 * row[name]:.1f} %" for name in ("observed", "ceiling", "null"))
-    return f"{100 * row[column]:.0f} % [{100 * row[low]:.0f}, {100 * row[high]:.0f}] {where} ({parts})"
-
-
-def _name(row) -> str:
-    return row["x"] if isinstance(row["x"], str) else f"{row['x']:.3g}"
-
-
-def answer_initialization(frame: pd.DataFrame) -> str:
-    """One sentence: on how many edges the two arms' intervals are apart, and the edge where they differ most."""
-    rows = frame.pivot(index="edge", columns="x")
-    change = rows["excess"]["shared"] - rows["excess"]["independent"]
-    apart = ((rows["excess_low"]["shared"] > rows["excess_high"]["independent"])
-             | (rows["excess_high"]["shared"] < rows["excess_low"]["independent"]))
-    edge = change.abs().idxmax()
-    arms = frame[frame["edge"] == edge].set_index("x")
-    ends = [_stated(arms.loc[arm], "excess", EXCESS, f"with {arm}") for arm in ("independent", "shared")]
-    return (f"Shared initialization: excess persistence differs beyond its intervals on {apart.sum()} of {len(rows)} "
-            f"edges, most on {edge}, from {ends[0]} to {ends[1]} initial weights; "
-            f"{100 * rows['same_index']['shared'].mean():.0f} % of the shared arm's pairs have the same index.")

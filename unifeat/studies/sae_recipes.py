@@ -5,7 +5,7 @@ import pandas as pd
 
 from unifeat.lineage.run import Run
 from unifeat.studies import axes, shares, sites
-from unifeat.studies.controls import first_edge, other, variants
+from unifeat.studies.variants import first_edge, other, variants
 from unifeat.support import parallel
 
 RULE = "one_to_one"

@@ -89,6 +89,23 @@ def measured(evidence: Evidence, rule: str, side: str = "child", features: str =
             | dict(excess=value, excess_low=low, excess_high=high))
 
 
+def replicates(evidence: Evidence, rule: str, side: str = "child", features: str = "all") -> dict[str, np.ndarray]:
+    """The excess over matching.TAUS, as it is and with documents and seeds changed: what `differences` compares.
+
+    value (taus,); resampled (resamples, taus): on resampled documents; left_out (seeds, taus): without one seed of the
+    SAEs at a time. Parent's and child's SAEs of one seed leave together, since every pair of other seeds needs both;
+    with two seeds no pair is left, and left_out has no row.
+    """
+    def excess(label, seed):
+        of = (rule, side, features)
+        return matching.excess(evidence.mean(label, *of, seed), evidence.ceiling(label, *of, seed),
+                               evidence.mean("null", *of, seed))
+
+    value, seeds = excess("observed", None), evidence.seeds
+    left = [excess("observed", seed) for seed in seeds] if len(seeds) > 2 else np.empty((0, *value.shape))
+    return dict(value=value, resampled=excess("resampled", None), left_out=np.array(left))
+
+
 def alone(tables: list[dict], rule: str, side: str = "child", features: str = "all") -> dict[str, np.ndarray]:
     """`observed` of comparisons that have no seeds to leave out: the interval is over documents."""
     share, drawn = (np.mean([values(one, label, rule, side, features) for one in tables], axis=0)

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from unifeat.lineage.run import Run
-from unifeat.studies import persistence, shares
-from unifeat.studies.controls import EXCESS, first_edge, other
+from unifeat.studies import control_answers, controls, persistence
+from unifeat.studies.variants import first_edge, other
 
-RULE, SIDE = "one_to_one", "child"
 OUTSIDE, INSIDE = "hook_mlp_out", "mlp.hook_post"
 PLACES = {INSIDE: "inside the MLP", OUTSIDE: "the MLP's output", "hook_resid_post": "the block's output"}
 SETS = {"all": "", "beyond_neuron": ", beyond one axis"}
@@ -31,27 +30,28 @@ def sites(run: Run) -> pd.DataFrame:
     """Are the shares those of single neurons? The first edge at both sites, all features and those beyond one axis.
 
     x: site and features; hook, features: the same for machines; share: of the child's live features, how many these
-    are. A feature is one axis where the cosine of its decoder with an axis of what the SAE reads reaches tau: with a
-    neuron inside the MLP, with an axis of the residual stream at the MLP's output. observed, ceiling, null, excess with
-    ends: one-to-one at tau, child's side; l0, ce_recovered_mean, dead_share: of the parent's SAEs.
+    are, mean over seeds. A feature is one axis where the cosine of its decoder with an axis of what the SAE reads
+    reaches tau: with a neuron inside the MLP, with an axis of the residual stream at the MLP's output. The other
+    columns as in `controls`, each set of features compared between the sites; l0, ce_recovered_mean, dead_share: of the
+    parent's SAEs.
     """
-    rows, (parent, child) = [], first_edge(run)
+    found, (parent, child) = [], first_edge(run)
     for one in runs(run):
         hook, evidence, table = one.lineage.sae.hook, persistence.evidence(one, parent, child), one.sae_table(parent)
         quality = {name: table[name].mean() for name in ("l0", "ce_recovered_mean", "dead_share")}
         for features, words in SETS.items():
-            found = shares.at(shares.measured(evidence, RULE, SIDE, features), one.lineage.comparison.tau)
+            row, estimate = controls.judged(evidence, one.lineage.comparison.tau, features)
             part = np.mean([1.0 if features == "all" else one.subsets(child, seed)[features].mean()
                             for seed in one.lineage.sae.seeds])
-            rows.append(dict(x=PLACES[hook.split(".", 2)[2]] + words, hook=hook, features=features,
-                             share=part) | found | quality)
-    return pd.DataFrame(rows)
+            found.append((dict(x=PLACES[hook.split(".", 2)[2]] + words, hook=hook, features=features, share=part) | row
+                          | quality, estimate))
+    return controls.table(found, [(place, place + len(SETS)) for place in range(len(SETS))])
 
 
 def answer(frame: pd.DataFrame) -> str:
     """Per site the ceiling of all features and of those beyond one axis, and whether the excess differs between sites.
 
-    Differs means that the two intervals have no point in common.
+    It differs where the interval of the difference, corrected for both sets of features, leaves out 0.
     """
     parts, excess = [], []
     for hook, rows in frame.groupby("hook", sort=False):
@@ -59,8 +59,7 @@ def answer(frame: pd.DataFrame) -> str:
         parts.append(f"at {hook} two SAEs find {_share(every, 'ceiling')} of the features again, and "
                      f"{_share(beyond, 'ceiling')} of the {beyond['share']:.0%} that are no single axis")
         excess.append(every)
-    low, high = sorted(excess, key=lambda row: row["excess"])
-    verdict = "differs" if low[EXCESS[1]] < high[EXCESS[0]] else "cannot be told apart"
+    verdict = "differs" if control_answers.apart(excess[0]) else "cannot be told apart"
     stated = " and ".join(f"{_share(row, 'excess')} at {row['hook']} (observed {row['observed']:.1%}, ceiling "
                           f"{row['ceiling']:.1%}, null {row['null']:.1%})" for row in excess)
     return (f"Site of the SAE: {'; '.join(parts)} (only inside the MLP is an axis a neuron). Excess persistence "
@@ -68,7 +67,6 @@ def answer(frame: pd.DataFrame) -> str:
 
 
 def _share(row, name: str) -> str:
-    ends = ("ceiling_low", "ceiling_high") if name == "ceiling" else EXCESS
     if pd.isna(row[name]):
         return "an unknown share"
-    return f"{row[name]:.0%} [{row[ends[0]]:.0%}, {row[ends[1]]:.0%}]"
+    return f"{row[name]:.0%} [{row[f'{name}_low']:.0%}, {row[f'{name}_high']:.0%}]"

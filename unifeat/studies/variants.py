@@ -50,3 +50,21 @@ def first_edge(run: Run) -> tuple[str, str]:
         raise LineageError(f"The controls compare a parent with its child, and {run.lineage.name} has no edge; add a "
                            f"model with a parent to the lineage.")
     return run.lineage.edges[0]
+
+
+def another_root(run: Run, name: str) -> Run | None:
+    """The run with the model `name` trained from another seed; None if it is not trained here."""
+    one = run.lineage.models[name]
+    if not one.train:
+        return None
+    again = dataclasses.replace(one, train=dataclasses.replace(one.train, seed=one.train.seed + 1))
+    return variant(with_models(run, **{name: again}), model=dict(seed=run.lineage.model.seed + 1))
+
+
+def variants(run: Run) -> dict[str, list[tuple]]:
+    """Per question that needs other SAEs, (x, run) of each variant."""
+    p = run.lineage
+    counts = [round(p.controls.tokens * share) for share in p.controls.lengths]
+    return dict(kinds=[(kind, other(run, kind=kind)) for kind in p.controls.kinds],
+                sizes=[(times, other(run, width=times * p.model.d_mlp)) for times in p.controls.expansions],
+                lengths=[(count / 1e6, other(run, tokens=count)) for count in counts])
