@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from planted_runs import SHARE, children, planted_run
+from planted_runs import SHARE, SHARED, Planted, children, planted, planted_run
 
 from unifeat.lineage import LineageError, read
 from unifeat.lineage.run import Run
-from unifeat.studies import controls, sae_recipes
+from unifeat.studies import control_answers, controls, persistence, sae_recipes, variants
 
 RUN = Run(read("smoke"), Path("nowhere"), Path("nowhere"))
 
@@ -23,12 +23,12 @@ def frame(x, excess, width=0.05, **more):
 
 
 def test_a_variant_changes_what_it_names_and_nothing_else():
-    one = controls.variant(RUN, sae=dict(k=4), model=dict(seed=7))
+    one = variants.variant(RUN, sae=dict(k=4), model=dict(seed=7))
     want = dataclasses.replace(RUN.lineage, sae=dataclasses.replace(RUN.lineage.sae, k=4),
                                model=dataclasses.replace(RUN.lineage.model, seed=7))
     assert one.lineage == want and one.root == RUN.root and RUN.lineage.sae.k == 8
     with pytest.raises(TypeError):
-        controls.variant(RUN, sae=dict(kk=4))
+        variants.variant(RUN, sae=dict(kk=4))
 
 
 @pytest.mark.parametrize("l0, k", [(8.3, 8), (9.0, 7), (6.0, 11), (100.0, 1)])
@@ -45,28 +45,60 @@ def test_wilson_against_its_definition():
     assert controls.wilson(0.0, 10)[0] == pytest.approx(0) and controls.wilson(0.0, 10)[1] > 0.2
 
 
-def test_answers_say_what_the_intervals_allow():
-    apart = controls.answer(frame([1, 16], [0.2, 0.6]), "Size")
-    assert apart == ("Size: it matters; excess persistence lies between 20 % [15, 25] at 1 (observed 10.0 %, ceiling "
-                     "50.0 %, null 0.0 %) and 60 % [55, 65] at 16 (observed 30.0 %, ceiling 50.0 %, null 0.0 %).")
-    assert "no difference can be told" in controls.answer(frame(["a", "b"], [0.2, 0.25]), "Size")
-    assert "too few variants" in controls.answer(frame(["a"], [0.2]), "Size")
-    unmatched = frame(["topk", "relu", "batchtopk"], [0.2, 0.9, 0.25], matched=[True, False, True])
-    assert "not at matched L0: relu, left out" in controls.answer(unmatched, "Kind") and "90" not in \
-        controls.answer(unmatched, "Kind")
+def compared(rows, difference=0.4, half=0.1, versus=None, count=3):
+    """The frame with its first two rows told apart by `difference` +- half, and the others by nothing."""
+    signs = np.array([-1, 1, *[0] * (len(rows) - 2)])
+    return rows.assign(versus=versus or [*rows["x"][[1, 0]], *["?"] * (len(rows) - 2)], difference=signs * difference,
+                       difference_low=signs * difference - half, difference_high=signs * difference + half, p=0.01,
+                       comparisons=count, replicates=3)
+
+
+def test_answers_say_what_the_corrected_differences_allow():
+    told = control_answers.answer(compared(frame(["s", "l"], [0.2, 0.6])), "Size")
+    assert told == ("Size: it matters; excess persistence differs most between 20 % [15, 25] at s (observed 10.0 %, "
+                    "ceiling 50.0 %, null 0.0 %) and 60 % [55, 65] at l (observed 30.0 %, ceiling 50.0 %, null 0.0 %), "
+                    "by 40.0 points [30.0, 50.0] (corrected for 3 comparisons; 3 SAE seeds).")
+    assert "no difference can be told; excess" in control_answers.answer(
+        compared(frame(["s", "l"], [0.2, 0.25]), 0.05), "Size")
+    assert "too few variants" in control_answers.answer(frame(["a"], [0.2]), "Size")
+    two = frame(["a", "b"], [0.2, 0.9], replicates=2, difference_low=np.nan)
+    assert "no difference can be told over 2 SAE seeds, where it takes 3" in control_answers.answer(two, "Size")
+    unmatched = compared(frame(["topk", "batchtopk", "relu"], [0.2, 0.25, 0.9], matched=[True, True, False]))
+    told = control_answers.answer(unmatched, "Kind")
+    assert "not at matched L0: relu, left out" in told and "90" not in told
 
 
 def test_the_answer_on_initialization_compares_arms_within_an_edge():
     rows = frame(["independent", "shared"] * 2, [0.4, 0.8, 0.5, 0.52], edge=["base → lua"] * 2 + ["lua → merged"] * 2,
                  same_index=[0.0, 0.6, 0.0, 0.2])
-    text = controls.answer_initialization(rows)
+    rows = rows.assign(difference=[-0.4, 0.4, -0.02, 0.02], difference_low=[-0.5, 0.3, -0.12, -0.08],
+                       difference_high=[-0.3, 0.5, 0.08, 0.12], comparisons=2, replicates=3)
+    text = control_answers.answer_initialization(rows)
     assert ("on 1 of 2 edges, most on base → lua, from 40 % [35, 45] with independent (observed 20.0 %, ceiling "
             "50.0 %, null 0.0 %) to 80 %") in text
-    assert "40 % of the shared arm's pairs" in text
+    assert "40 % of the shared arm's pairs" in text and "by 40.0 points [30.0, 50.0]" in text
+
+
+def test_three_seeds_tell_a_variant_that_differs_from_those_that_do_not(tmp_path):
+    """Fewer shared features in the one child: its share is lower, and the table says against which it is most."""
+    class Less(Planted):
+        def features(self, name, seed):
+            return planted(name, seed, 10 if name == "lua" and self.lineage.sae.k == 4 else SHARED)
+
+    run = variants.variant(planted_run(tmp_path, kind=Less), sae=dict(seeds=(0, 1, 2)))
+    less = variants.variant(run, sae=dict(k=4))
+    again = variants.variant(run, sae=dict(k=6))
+    found = [(dict(x=name) | row, estimate) for name, one in (("8", run), ("4", less), ("6", again))
+             for row, estimate in [controls.judged(persistence.evidence(
+                 dataclasses.replace(one, root=tmp_path / name), "base", "lua"), 0.8)]]
+    rows = controls.table(found).set_index("x")
+    assert rows["replicates"].eq(3).all() and rows["comparisons"].eq(3).all()
+    assert rows.loc["4", "difference_high"] < 0 < rows.loc["8", "difference_low"]
+    assert rows.loc[["8", "6"], "versus"].eq("4").all() and rows["p"].max() <= 0.05
 
 
 def test_the_first_edge_is_measured_and_a_lineage_without_one_is_told_so(planted, tmp_path):
-    assert controls.first_edge(planted) == ("base", "lua")
+    assert variants.first_edge(planted) == ("base", "lua")
     found = controls.measure(planted)
     assert found["observed"] == pytest.approx(SHARE) and found["excess"] == pytest.approx(1)
     taus = controls.thresholds(planted, (0.5, 0.9))
@@ -79,7 +111,7 @@ def test_initialization_is_asked_of_every_edge(planted):
     frame = controls.initialization(planted)
     assert frame["edge"].unique().tolist() == [f"{a} → {b}" for a, b in planted.lineage.edges]
     assert frame["x"].tolist() == ["independent", "shared"] * len(planted.lineage.edges)
-    assert "differs beyond its intervals on 0 of 4 edges" in controls.answer_initialization(frame)
+    assert "no difference can be told over 2 SAE seeds" in control_answers.answer_initialization(frame)
 
 
 def test_each_domain_alone_and_all_in_equal_parts(planted):
@@ -94,10 +126,10 @@ def test_densities_split_the_childs_features_into_fifths(planted):
 
 
 def test_another_root_is_trained_from_another_seed_and_a_given_one_is_not():
-    again = controls.another_root(RUN, "base").lineage
+    again = variants.another_root(RUN, "base").lineage
     assert again.models["base"].train.seed == again.model.seed == RUN.lineage.model.seed + 1
-    assert again.models["lua"] == RUN.lineage.models["lua"] and len(again.sae.seeds) == 2
-    assert controls.another_root(RUN, "lua") is None
+    assert again.models["lua"] == RUN.lineage.models["lua"] and again.sae == RUN.lineage.sae
+    assert variants.another_root(RUN, "lua") is None
 
 
 def test_recipes_differ_from_the_lineages_in_one_thing():
