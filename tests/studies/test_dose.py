@@ -24,7 +24,7 @@ class Taught(Planted):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    monkeypatch.setattr(dose, "_moved", lambda run, parent, child: dict(weight_distance=0.1, neuron_r=0.9))
+    monkeypatch.setattr(dose, "moved", lambda run, parent, other, child: dict(weight_distance=0.1, neuron_r=0.9))
     return planted_run(tmp_path, kind=Taught)
 
 

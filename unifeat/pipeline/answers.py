@@ -7,7 +7,7 @@ import pandas as pd
 
 from unifeat.lineage import Lineage
 from unifeat.pipeline import readme
-from unifeat.studies import control_answers, dose, weight_matching
+from unifeat.studies import ancestry, control_answers, dose, replicates, weight_matching
 
 
 def answer(name: str, folder: Path, lineage: Lineage) -> str:
@@ -135,9 +135,18 @@ def _dose(table: Callable, lineage: Lineage) -> str:
         return ""  # `studies` has not run here
 
 
+def _ancestry(table: Callable, lineage: Lineage) -> str:
+    try:
+        found = table("ancestry"), table("nulls"), table("replicates")
+    except FileNotFoundError:
+        return ""  # `studies` has not run here
+    return " ".join([ancestry.answer(found[0]), ancestry.answer_changes(found[1]), replicates.answer(found[2])])
+
+
 def _held_out(models: pd.DataFrame, column: str) -> pd.Series:
     return models[models["split"] == "validation"].set_index(["model", "domain"])[column]
 
 
 ANSWERS = {"01": _corpora, "02": _base, "03": _fine_tuning, "04": _merging, "05": _saes, "06": _flow, "07": _cases,
-           "08": _explanations, "09": _controls, "10": _verdicts, "11": _dose}
+           "08": _explanations, "09": _controls, "10": _verdicts, "11": _dose,
+           "21": _ancestry}

@@ -47,6 +47,16 @@ FIGURES = {  # in the order of the page: title, caption
         "child's own, beside the marks); solid all features, dashed those beyond the token and single neurons; grey "
         "the ceilings and the nulls. Below: what the children forgot, how alike each neuron stays, and the shares of "
         "accuracy and features that their merge keeps. Marks are training seeds, lines their means."),
+    "ancestry": ("Ancestry or text",
+        "What the parent shares with its child (filled) and with a model that was trained from scratch on the child's "
+        "text (hollow), through SAEs of one common text and of each model's own. Ceilings are of SAEs that read what "
+        "the compared ones read."),
+    "null_models": ("Other changes of the parent",
+        "What the parent shares with its child (filled) and with models that changed in other ways: trained on with "
+        "the parent's own text, moved at random, rounded, from scratch, never trained."),
+    "replicates": ("Seeds of the language models",
+        "Every edge in lineages that were trained from other seeds, a mark each; the bar is the interval of their "
+        "mean."),
     "control_initialization": ("Control: initial weights",
         "Excess on every edge when the SAEs start from different and from the same weights."),
     "control_thresholds": ("Control: threshold",
@@ -248,6 +258,22 @@ TABLES = {  # what a row is, and the columns of its own
         "merge, model_seed, dose, parent": "the merge, the children's training seed, their dose, and one of them",
         "t, kept": "where both parents keep the same share of their accuracy on their own text, and that share",
         "features, side": "as in `persistence.csv`, of the pair parent → merge"}),
+    "ancestry": ("One row per compared model, text of the SAEs, set of features and side, one to one; intervals are "
+                 "over documents.", {
+        "model, ancestry": "the model beside the parent, and whether it is the parent's `child` or has `none` of it",
+        "sae_text": "`common` to all, or each model's `own`",
+        "features, side": "as in `persistence.csv`"}),
+    "nulls": ("One row per change of the parent, set of features and side, one to one, SAEs of the common text; "
+              "intervals are over documents.", {
+        "parent, model, change": "the parent, the changed model, and how it came about",
+        "rise_parent_text, rise_child_text": "rise of the held-out loss (nats per token) on the parent's and on the "
+                                             "child's text",
+        "weight_distance, neuron_r": "as in `dose.csv`",
+        "features, side": "as in `persistence.csv`"}),
+    "replicates": ("One row per language-model seed, edge, set of features and side, one to one. Intervals are over "
+                   "documents, of the rows `all` over language-model seeds (Student's t).", {
+        "model_seed": "what was added to the seeds of all models, or `all`: means over them",
+        "parent, child, features, side": "as in `persistence.csv`"}),
     "control_initialization": ("One row per edge and arm.", {
         "x, edge": "the arm and the edge",
         "same_index": "share of the pairs that have one index in both SAEs"}),

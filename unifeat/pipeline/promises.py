@@ -19,6 +19,14 @@ STUDIES = {  # `studies` runs these: figures, and tables with their columns
         "dose_zero": "model,differs,sae_text,features,side,observed,ci_low,ci_high,ceiling,ceiling_low,ceiling_high,"
                      "null,excess,excess_low,excess_high",
     }),
+    "21_ancestry": (("ancestry", "null_models", "replicates"), {
+        "ancestry": "model,ancestry,sae_text,features,side,observed,ci_low,ci_high,ceiling,ceiling_low,ceiling_high,"
+                    "null,excess,excess_low,excess_high",
+        "nulls": "parent,model,change,rise_parent_text,rise_child_text,weight_distance,neuron_r,features,side,observed,"
+                 "ci_low,ci_high,ceiling,ceiling_low,ceiling_high,null,excess,excess_low,excess_high",
+        "replicates": "model_seed,parent,child,features,side,observed,ci_low,ci_high,ceiling,ceiling_low,ceiling_high,"
+                      "null,excess,excess_low,excess_high",
+    }),
 }
 TABLES = {  # columns in their order
     "models": "model,domain,split,tokens,bytes,loss_nats,accuracy,bits_per_byte",

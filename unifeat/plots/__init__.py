@@ -6,6 +6,7 @@ on. Where a lineage has not the shape that a figure needs, a `LeftOut` comes bac
 """
 
 from unifeat.plots.agreement import swap, verdicts
+from unifeat.plots.ancestry import ancestry, null_models, replicates
 from unifeat.plots.controls import control, frontier
 from unifeat.plots.design import design
 from unifeat.plots.dose import dose
@@ -18,6 +19,6 @@ from unifeat.plots.saes import ladder, sae_card
 from unifeat.plots.style import STYLE, LeftOut, write
 from unifeat.plots.tokens import token_heatmap
 
-__all__ = ["STYLE", "LeftOut", "control", "corpora", "design", "domain_matrix", "dose", "explanations", "flow",
-           "frontier", "functional", "ladder", "loss_curves", "merge_sweep", "sae_card", "swap", "token_heatmap",
-           "verdicts", "write"]
+__all__ = ["STYLE", "LeftOut", "ancestry", "control", "corpora", "design", "domain_matrix", "dose", "explanations",
+           "flow", "frontier", "functional", "ladder", "loss_curves", "merge_sweep", "null_models", "replicates",
+           "sae_card", "swap", "token_heatmap", "verdicts", "write"]

@@ -39,7 +39,7 @@ def dosed(run: Run, dose: float, seed: int = 0) -> Run:
         one = run.lineage.models[name]
         how = one.finetune
         members[name] = replace(one, finetune=replace(how, lr=how.lr * dose, seed=how.seed + seed))
-    return variants.other(variants.with_models(run, **members), seeds=run.lineage.sae.seeds[:2])
+    return variants.pair(variants.with_models(run, **members))
 
 
 def runs(run: Run) -> dict[tuple[float, int], Run]:
@@ -101,35 +101,45 @@ def doses(run: Run) -> pd.DataFrame:
             how = one.lineage.models[child].finetune
             head = dict(child=child, model_seed=seed, dose=dose, lr=how.lr, tokens=how.tokens)
             head |= taught(one, root, child)
-            rows += [head | row for row in _shares(persistence.evidence(one, root, child), run.lineage.comparison.tau)]
+            rows += [head | row for row in share_rows(persistence.evidence(one, root, child),
+                                                      run.lineage.comparison.tau)]
     return pd.DataFrame(rows, columns=COLUMNS).sort_values(["child", "model_seed", "dose"], kind="stable",
                                                            ignore_index=True)
 
 
-def _shares(evidence: shares.Evidence, tau: float) -> list[dict]:
+def share_rows(evidence: shares.Evidence, tau: float) -> list[dict]:
+    """The columns SHARE for every set of FEATURES and side, one-to-one at tau."""
     return [dict(features=name, side=side) | shares.at(shares.measured(evidence, RULE, side, name), tau)
             for name in FEATURES for side in shares.SIDES]
 
 
 def taught(run: Run, parent: str, child: str) -> dict[str, float]:
     """What training changed in a child: the columns TAUGHT, as `doses` says."""
-    held = run.losses(parent, child).query("split == 'validation'").pivot(index="domain", columns="model",
-                                                                          values="loss_nats")
-    rise = held[child] - held[parent]
+    rise = risen(run, parent, run, child)
     own, before = (list(run.lineage.mix(name)[0]) for name in (child, parent))
-    return dict(gain_nats=-rise[own].mean(), forgetting_nats=rise[before].mean()) | _moved(run, parent, child)
+    return dict(gain_nats=-rise[own].mean(), forgetting_nats=rise[before].mean()) | moved(run, parent, run, child)
 
 
-def _moved(run: Run, parent: str, child: str) -> dict[str, float]:
+def risen(run: Run, parent: str, other: Run, child: str) -> pd.Series:
+    """By domain, how far the held-out loss (nats per token) of `child` in a run lies above that of `parent`."""
+    held = [one.losses(name).query("split == 'validation'").set_index("domain")["loss_nats"]
+            for one, name in ((run, parent), (other, child))]
+    return held[1] - held[0]
+
+
+def moved(run: Run, parent: str, other: Run, child: str) -> dict[str, float]:
+    """weight_distance and neuron_r, as `doses` says, of `child` in another run from `parent` in this one."""
+    ends = ((run, parent), (other, child))
+
     def build(folder):
-        both = [run.model(name) for name in (parent, child)]
+        both = [one.model(name) for one, name in ends]
         x, y = (features.text_activations(one, run.comparison_text["blocks"], run.lineage.sae.hook).double().cpu()
                 for one in both)
         tables.write(folder, [dict(weight_distance=distance(*(one.state_dict() for one in both)),
                                    neuron_r=float(np.nanmedian(same_r(x.numpy(), y.numpy()))))], TAUGHT[2:])
 
     made = run.stage(f"moved-{parent}-{child}", build, [run.lineage.sae.hook, run.lineage.comparison.tokens],
-                     [run.corpus_stage, *map(run.model_stage, (parent, child))])
+                     [run.corpus_stage, *(one.model_stage(name) for one, name in ends)])
     return tables.read(made).iloc[0].to_dict()
 
 
@@ -175,7 +185,7 @@ def zero(run: Run) -> pd.DataFrame:
     root, tau, one, rows = run.lineage.roots[0], run.lineage.comparison.tau, variants.other(run), []
     for differs, text, two in _zeros(run):
         found = across.evidence(f"zero-{differs}-{text}", one, root, two, root)
-        rows += [dict(model=root, differs=differs, sae_text=text) | row for row in _shares(found, tau)]
+        rows += [dict(model=root, differs=differs, sae_text=text) | row for row in share_rows(found, tau)]
     return pd.DataFrame(rows, columns=ZERO)
 
 
@@ -192,7 +202,7 @@ def merged(run: Run) -> pd.DataFrame:
             for parent, of in kept[kept["source"] == merge_sweep.OURS].groupby("parent", sort=False):
                 head = dict(merge=name, model_seed=seed, dose=dose, parent=parent, t=t,
                             kept=np.interp(t, of["t"], of["kept"]))
-                rows += [head | row for row in _shares(persistence.evidence(one, parent, name),
+                rows += [head | row for row in share_rows(persistence.evidence(one, parent, name),
                                                        run.lineage.comparison.tau)]
     return pd.DataFrame(rows, columns=MERGES)
 

@@ -68,3 +68,8 @@ def variants(run: Run) -> dict[str, list[tuple]]:
     return dict(kinds=[(kind, other(run, kind=kind)) for kind in p.controls.kinds],
                 sizes=[(times, other(run, width=times * p.model.d_mlp)) for times in p.controls.expansions],
                 lengths=[(count / 1e6, other(run, tokens=count)) for count in counts])
+
+
+def pair(run: Run, **change) -> Run:
+    """`other` with two SAEs a model: for studies that train many models."""
+    return other(run, seeds=run.lineage.sae.seeds[:2], **change)
