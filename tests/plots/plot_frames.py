@@ -192,6 +192,27 @@ def doses(look):
             pd.DataFrame(merges, columns=[*merges[0]] if merges else ["merge", "side"]))
 
 
+def seeds(look):
+    """replicates.csv: three language-model seeds and their means per edge."""
+    rows = [dict(model_seed=seed, parent=parent, child=child, features=features, side="both", observed=0.6 + at / 20,
+                 ci_low=0.55, ci_high=0.72, ceiling=0.76, null=0.2)
+            for parent, child in look.edges for features in ("all", "beyond_both")
+            for at, seed in enumerate(("0", "1", "2", "all"))]
+    return pd.DataFrame(rows, columns=["model_seed", "parent", "child", "features", "side", "observed", "ci_low",
+                                       "ci_high", "ceiling", "null"])
+
+
+def changed(look):
+    """ancestry.csv and nulls.csv of the first edge."""
+    share = dict(side="both", observed=0.6, ci_low=0.55, ci_high=0.65, ceiling=0.76, null=0.2)
+    child, sets = look.edges[0][1], ("all", "beyond_both")
+    both = [dict(model=child, ancestry=kind, sae_text=text, features=features) | share
+            for kind, text, features in product(("child", "none"), ("common", "own"), sets)]
+    nulls = [dict(model=child, change=change, features=features) | share
+             for change, features in product(("fine-tuned", "trained_on", "scratch", "untrained"), sets)]
+    return pd.DataFrame(both), pd.DataFrame(nulls)
+
+
 def swap(look):
     rng = np.random.default_rng(7)
     rows = [(a, 0, b, rng.uniform(0.05, 0.6), rng.uniform(0.5, 1)) for a, b in product(look.models, repeat=2)]
@@ -274,6 +295,7 @@ FIGURES = {
     "verdicts": lambda look: plots.verdicts(*verdicts(look), look, note=NOTE),
     "functional": lambda look: plots.functional(functions(look), look, note=NOTE),
     "dose": lambda look: plots.dose(*doses(look), look, note=NOTE),
+    "replicates": lambda look: plots.replicates(seeds(look), look, note=NOTE),
     "arms": lambda look: plots.control(arms(look), "filled: independent, hollow: shared", look, note=NOTE),
     "mixes": lambda look: plots.control(controls([*look.domains, "balanced"]), "text", look, note=NOTE),
     "explanations": lambda look: plots.explanations(scores(look), look, NOTE, halves(scores(look))),

@@ -7,6 +7,7 @@ from matplotlib.colors import to_hex
 from plot_frames import (
     SHAPES,
     arms,
+    changed,
     controls,
     density,
     doses,
@@ -243,3 +244,26 @@ def test_what_persists_stands_over_what_was_learned_with_the_dose_beside_it():
     kept = next(line for line in fig.axes[-1].lines if line.get_marker() == "D")
     assert kept.get_ydata() == pytest.approx([80] * 6)
     assert "no merge of these children" in read(plots.dose(frame, merges[:0], DIAMOND))
+
+
+# Ancestry -----------------------------------------------------------------------------------------------------------
+
+def test_the_child_is_filled_and_what_is_no_child_hollow():
+    both, nulls = changed(DIAMOND)
+    for fig, count in ((plots.ancestry(both, DIAMOND), 2), (plots.null_models(nulls, DIAMOND), 1)):
+        assert not faults(fig)
+        for ax in fig.axes:
+            seen = [line for line in ax.lines if line.get_marker() == "o"]
+            filled = [line for line in seen if line.get_markerfacecolor() != "white"]
+            assert len(filled) == count and all(line.get_xdata() == pytest.approx([60]) for line in seen)
+    assert "from scratch on the child's text" in read(plots.null_models(nulls, DIAMOND))
+    assert "ancestry cannot be told" in plots.ancestry(both[:0], DIAMOND).sentence
+
+
+def test_every_language_model_has_a_mark_and_the_bar_is_of_their_mean():
+    fig = drawn("replicates")
+    for y, _ in enumerate(DIAMOND.edges):
+        here = [line for line in fig.axes[0].lines if line.get_ydata()[0] == y]
+        marks = next(line for line in here if line.get_marker() == "o")
+        assert marks.get_xdata() == pytest.approx([60, 65, 70])
+        assert any(line.get_xdata() == pytest.approx([55, 72]) for line in here if len(line.get_xdata()) == 2)

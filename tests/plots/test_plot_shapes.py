@@ -9,7 +9,8 @@ from unifeat.plots import agreement, style
 from unifeat.studies import weight_matching
 
 MISSING = {"merge_sweep": ("chain", "star", "alone"), "verdicts": ("alone",), "arms": ("alone",),
-           "functional": ("alone",), "dose": ("alone",)}
+           "functional": ("alone",), "dose": ("alone",),
+           "replicates": ("alone",)}
 
 
 @pytest.mark.parametrize("shape", [name for name in SHAPES if name != "diamond"])
