@@ -104,8 +104,10 @@ def _cases(table: Callable, lineage: Lineage) -> str:
         return ""
     least, tau = others.min(axis=1), lineage.comparison.tau
     home, nowhere = lineage.theme.model(lineage.edges[0][0]).phrase, others.max(axis=1) < tau
-    return (f"The most universal feature has a partner at r >= {least.max():.2f} in every other model; of the "
-            f"{len(frame):,} live features of {home} {(least >= tau).mean():.1%} have one at r >= {tau:g} everywhere, "
+    beyond = frame["beyond_token"].astype(bool)
+    return (f"The most universal feature beyond the current token has a partner at r >= {least[beyond].max():.2f} in "
+            f"every other model; of the {len(frame):,} live features of {home} {(least >= tau).mean():.1%} have one at "
+            f"r >= {tau:g} everywhere ({(least[beyond] >= tau).mean():.1%} of the {beyond.sum():,} beyond the token), "
             f"and {nowhere.mean():.1%} have one nowhere (best match, so many-to-one).")
 
 

@@ -11,10 +11,11 @@ FIGURES = {  # in the order of the page: title, caption
         "SAE of the same model."),
     "fig3_universal": ("Figure 3, features that stay",
         "First the feature whose lowest correlation over all other models is the highest, then one in the middle of "
-        "those that persist into the first child. The darker a token, the stronger the feature fires."),
+        "those that persist into the first child, of features that the current token does not decide (where there "
+        "are any). The darker a token, the stronger the feature fires."),
     "fig4_vanished": ("Figure 4, features that go and come",
         "One feature that a second SAE of the parent finds again and the child lacks, one that emerges in the child, "
-        "one at the threshold, and one drawn at random."),
+        "one at the threshold, all beyond the current token where there are any, and one drawn at random from all."),
     "fig5_merge_sweep": ("Figure 5, the merge along t",
         "Accuracy and loss from the first parent (t = 0) to the second (t = 1): SLERP solid, a straight line dotted, "
         "the parents and their common parent dashed. Right: the share of each parent's accuracy on its own text that "
@@ -177,7 +178,8 @@ TABLES = {  # what a row is, and the columns of its own
     "partners": ("One row per live feature of the first parent's first SAE. The column named after the parent numbers "
                  "it; those named after other models number its best matches, and `r_` before a name is their r.", {
         "r_twin": "its best r in a second SAE of the same model",
-        "fires": "on how many tokens it fires"}),
+        "fires": "on how many tokens it fires",
+        "beyond_token, beyond_neuron": "whether it is more than a look-up of the current token, and than one neuron"}),
     "fig3_universal": ("One row per shown token and model.", {
         "case, position, token": "the context",
         "model, feature, activation": "the feature that is shown or matched, and its activation on the token",

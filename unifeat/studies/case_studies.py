@@ -11,6 +11,7 @@ from unifeat.sae import features
 from unifeat.text import bpe
 
 RULES = ("universal", "persisting", "nearest", "vanished", "emerged", "random")
+BEYOND = ("beyond_token", "beyond_neuron")
 
 
 def ends(run: Run) -> tuple[str, str]:
@@ -41,7 +42,8 @@ def _count(n: int) -> str:
 def partners(run: Run) -> pd.DataFrame:
     """Each live feature of the parent's first SAE with its best match and r in every model, and its seed twin's r.
 
-    Its features are compared with SAEs of another seed, so no shared initial weights help.
+    Its features are compared with SAEs of another seed, so no shared initial weights help. beyond_token, beyond_neuron:
+    whether it is more than a look-up of the current token, and than one neuron, as `Run.subsets` says.
     """
     first, second = run.lineage.sae.seeds[:2]
     return _found(run, (ends(run)[0], first), (ends(run)[0], second), {name: second for name in run.lineage.names})
@@ -65,7 +67,7 @@ def _found(run: Run, mine: tuple[str, int], twin: tuple[str, int], seeds: dict[s
         if other != name:
             frame[other], frame[f"r_{other}"] = _side(run, mine, (other, seeds[other]))
     frame["fires"] = features.fires(run.features(name, seed))[frame[name]]
-    return frame
+    return frame.assign(**{key: run.subsets(name, seed)[key] for key in BEYOND})
 
 
 def _side(run: Run, mine: tuple[str, int], other: tuple[str, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -81,7 +83,8 @@ def _side(run: Run, mine: tuple[str, int], other: tuple[str, int]) -> tuple[np.n
 
 
 def pick(run: Run, rule: str) -> pd.Series:
-    """The row of `partners` (emerged: of `origins`) a rule chooses among features that fire on 0.1-5 % of the text.
+    """The row of `partners` (emerged: of `origins`) a rule chooses among features that fire on 0.1-5 % of the text and,
+    but for `random`, are beyond the token; where there is none, among all.
 
     universal: the greatest least r over the other models; persisting: the median r into the child among those that
     persist there; nearest: r into the child closest to tau; vanished: found again by the seed twin (r >= tau) and least
@@ -93,6 +96,8 @@ def pick(run: Run, rule: str) -> pd.Series:
     frame, tau = origins(run) if rule == "emerged" else partners(run), run.lineage.comparison.tau
     share = frame["fires"] / len(run.comparison_text["block"])
     frame = frame[(share >= 0.001) & (share <= 0.05)] if ((share >= 0.001) & (share <= 0.05)).any() else frame
+    if rule != "random" and frame["beyond_token"].any():
+        frame = frame[frame["beyond_token"]]
     parent, child = ends(run)
     into, others = f"r_{child}", [f"r_{name}" for name in run.lineage.names if f"r_{name}" in frame]
     if rule == "random" or not others:
@@ -106,6 +111,14 @@ def pick(run: Run, rule: str) -> pd.Series:
         return frame.loc[(frame[into] - tau).abs().idxmin()]
     found = frame[frame["r_twin"] >= tau] if (frame["r_twin"] >= tau).any() else frame
     return found.loc[found[into if rule == "vanished" else f"r_{parent}"].idxmin()]
+
+
+def looked_at(row: pd.Series) -> str:
+    """Whether a feature is decided by the current token, or is one neuron."""
+    return {(True, True): "beyond the token and single neurons", (True, False): "one neuron, beyond the token",
+            (False, True): "decided by the current token",
+            (False, False): "one neuron, decided by the current token"}[bool(row["beyond_token"]),
+                                                                      bool(row["beyond_neuron"])]
 
 
 def case(run: Run, rule: str, contexts: int = 2, width: int = 22) -> list[dict]:
@@ -130,7 +143,7 @@ def case(run: Run, rule: str, contexts: int = 2, width: int = 22) -> list[dict]:
         cases.append(dict(
             title=f"{rule}: {own} feature {int(row[own])}, context {len(cases) + 1} "
                   f"({run.lineage.domains[text['domain'][token]]})",
-            rule=f"{described(run, rule)}; r with its seed twin {row['r_twin']:.2f}",
+            rule=f"{described(run, rule)}; {looked_at(row)}; r with its seed twin {row['r_twin']:.2f}",
             tokens=[bpe.token_text(run.corpus.tokenizer, i) for i in ids], activations=shown,
             r={name: float(row[f"r_{name}"]) for name in names if name != own}, reference=own,
             r_twin=float(row["r_twin"]), feature={name: int(row[name]) for name in names}))
