@@ -86,3 +86,13 @@ def test_the_table_has_a_row_per_group_with_both_checks():
     frame = multiplicity.table({"a → b": [family()], "twins of b": [lonely()]}, 0.8)
     assert frame["pairs"].tolist() == ["a → b", "twins of b"] and frame["shared"].tolist() == [0.6, 0]
     assert frame["same_best"].tolist() == [0.4, 1] and frame["same_chance"].tolist() == [2 / 24, 0.5]
+
+
+def test_a_run_has_a_row_per_edge_and_models_twins_and_a_sentence(planted):
+    frame = multiplicity.of_run(planted)
+    edges = [f"{a} → {b}, controlled" for a, b in planted.lineage.edges]
+    assert set(edges) < set(frame["pairs"]) and "base → base, controlled" in set(frame["pairs"])
+    text = multiplicity.answer(frame)
+    assert text.startswith("By best match, 0.0% of the child's persisting features share their partner")
+    assert "controlled (chance " in text
+    assert "no edge" in multiplicity.answer(frame[frame["pairs"] == "base → base, controlled"])

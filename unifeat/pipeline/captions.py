@@ -175,6 +175,14 @@ TABLES = {  # what a row is, and the columns of its own
     "sae_density": ("One row per latent.", {
         "model, seed": "its SAE",
         "log10_density": "log10 of the share of tokens on which it fires"}),
+    "multiplicity": ("One row per edge and arm, and per model's seed twins (`x → x`), at the lineage's threshold.", {
+        "pairs": "parent → child, and the arm",
+        "passing, partners": "the child's features whose best match passes, and how many features of the parent these "
+                             "choose; means over pairs of SAEs",
+        "shared, largest": "share of the passing features whose partner another of them has chosen too, and the most "
+                           "that chose one",
+        "same_best, same_one_to_one, same_chance": "share of the pairs with one index on both sides, by best match and "
+                                                   "one to one, and what chance gives"}),
     "partners": ("One row per live feature of the first parent's first SAE. The column named after the parent numbers "
                  "it; those named after other models number its best matches, and `r_` before a name is their r.", {
         "r_twin": "its best r in a second SAE of the same model",

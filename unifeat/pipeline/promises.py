@@ -37,6 +37,7 @@ TABLES = {  # columns in their order
     "ceilings": ("model,features,tau,width,live,counted,ceiling,ceiling_low,ceiling_high,"
                  "of_latents,of_latents_low,of_latents_high,null_untrained"),
     "flow": "source,target,kind,features,share",
+    "multiplicity": "pairs,passing,partners,shared,largest,same_best,same_one_to_one,same_chance",
     "explanations_split": "group,kind,token,score,n,mean,ci_low,ci_high",
     "explanations": "group,kind,model,seed,feature,explainer,explanation,simulation,detection,token",
 }
@@ -44,7 +45,7 @@ OF_A_SHAPE = {  # written where the lineage has the shape
     "merge_sweep": "method,t,domain,loss_nats,accuracy,merge",
     "merge_kept": "source,parent,t,kept",
 }
-WITH_EDGES = ("persistence", "flow")  # have rows only where there is an edge
+WITH_EDGES = ("persistence", "flow", "multiplicity")  # have rows only where there is an edge
 
 
 def check(folder: Path, saved: set[str], promised=FIGURES, tables=TABLES, edges: bool = True) -> list[str]:

@@ -69,22 +69,20 @@ def prepare(run: Run) -> None:
 
 
 def _comparisons(run: Run) -> list[tuple]:
-    """The comparisons that the shares need, as calls for `persistence.ready`; twins first, which the rest needs."""
-    root, twins, pairs = run.lineage.roots[0], [], []
+    """The comparisons that the shares need, as calls for `persistence.ready`; first what all comparisons of a model
+    would wait for, then twins, which the rest needs."""
+    root, looks, twins, pairs = run.lineage.roots[0], [], [], []
     for (_, seed), one in runs(run).items():
         edges = [(root, child) for child in children(run)]
         if seed == run.lineage.studies.seeds[0]:
             edges += [(parent, name) for name in merges(run) for parent in one.lineage.models[name].merge]
         names = dict.fromkeys(name for edge in edges for name in edge)
-        twins += [(_compare, one, (name, a), (name, b)) for name in names
+        looks += [(persistence.within, one, Run.look_stage, name) for name in names]
+        twins += [(persistence.within, one, Run.compare, (name, a), (name, b)) for name in names
                   for a, b in itertools.combinations(one.lineage.sae.seeds, 2)]
-        pairs += [(_compare, one, (parent, a), (child, b)) for parent, child in edges
+        pairs += [(persistence.within, one, Run.compare, (parent, a), (child, b)) for parent, child in edges
                   for a, b in persistence.seed_pairs(one, "controlled")]
-    return twins + pairs
-
-
-def _compare(_, one: Run, a: tuple[str, int], b: tuple[str, int]) -> None:
-    one.compare(a, b)
+    return looks + twins + pairs
 
 
 def doses(run: Run) -> pd.DataFrame:

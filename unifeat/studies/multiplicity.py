@@ -7,7 +7,9 @@ In each, a is the parent and b the child.
 import numpy as np
 import pandas as pd
 
+from unifeat.lineage.run import Run
 from unifeat.matching.comparison import Comparison
+from unifeat.studies import persistence
 
 
 def multiplicity(pairs: list[Comparison], tau: float) -> dict:
@@ -52,6 +54,31 @@ def table(groups: dict[str, list[Comparison]], tau: float) -> pd.DataFrame:
     return pd.DataFrame([dict(pairs=name) | multiplicity(pairs, tau)
                          | {f"same_{key}": value for key, value in same_index(pairs, tau).items()}
                          for name, pairs in groups.items()])
+
+
+def of_run(run: Run) -> pd.DataFrame:
+    """multiplicity.csv: `table` of every edge in each arm, and of every model's seed twins (pairs `x → x`)."""
+    groups = {}
+    for arm, one in persistence.arms(run).items():
+        groups |= {f"{parent} → {child}, {arm}": persistence.evidence(one, parent, child, arm).pairs
+                   for parent, child in one.lineage.edges}
+        groups |= {f"{name} → {name}, {arm}": one.twins(name) for name in one.lineage.names}
+    return table(groups, run.lineage.comparison.tau)
+
+
+def answer(frame: pd.DataFrame) -> str:
+    """One sentence: how far best matches are many-to-one on the edges, and how many pairs share an index."""
+    ends = frame["pairs"].str.extract(r"^(.*) → (.*), (.*)$")
+    edges, twins = frame[ends[0] != ends[1]], frame[ends[0] == ends[1]]
+    if edges.empty:
+        return "This lineage has no edge, so nothing is matched between two models."
+    worst = edges.loc[edges["shared"].fillna(-1).idxmax()]
+    told = [f"{rows['same_one_to_one'].mean():.1%} {arm.replace('_', ' ')} (chance {rows['same_chance'].mean():.2%})"
+            for arm, rows in edges.groupby(ends[2], sort=False)]
+    return (f"By best match, {worst['shared']:.1%} of the child's persisting features share their partner with another "
+            f"on {worst['pairs'].split(',')[0]}, the most of all edges ({worst['passing']:,.0f} features, "
+            f"{worst['partners']:,.0f} partners; two SAEs of one model {twins['shared'].mean():.1%}). Of the "
+            f"one-to-one pairs these have one index on both sides: {', '.join(told)}.")
 
 
 def _share(which: np.ndarray) -> float:

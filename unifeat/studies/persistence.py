@@ -53,18 +53,21 @@ def prepare(run: Run, *more: tuple) -> None:
     lower = [call for parent, child in run.lineage.edges for call in
              ((baselines.rotated, (parent, a), (child, b)), (baselines.permuted, (parent, a), (child, b)),
               (baselines.neurons, parent, child))]
-    others = [(_compare_published, *pair) for _, *pair in (_comparisons(run.published) if run.published else [])]
+    others = [(within, run.published, *call) for call in (_comparisons(run.published) if run.published else [])]
     ready(run, [*_comparisons(run), *others, *more, *lower], "matching, and SAE of an untrained model", longest,
           run.lineage.sae.tokens)
 
 
-def _compare_published(run: Run, a: tuple[str, int], b: tuple[str, int]) -> None:
-    run.published.compare(a, b)
+def within(_, other: Run, call, *arguments) -> None:
+    """call(other, *arguments): a call for `ready` that is of another run."""
+    call(other, *arguments)
 
 
 def _comparisons(run: Run) -> list[tuple]:
-    """The comparisons of an arm's SAEs that shares and ceilings need, as calls; twins first, which the rest needs."""
-    return [(Run.compare, (name, a), (name, b)) for name in run.lineage.names
+    """The comparisons of an arm's SAEs that shares and ceilings need, as calls; first what all comparisons of a model
+    would wait for, then twins, which the rest needs."""
+    return [*((Run.look_stage, name) for name in run.lineage.names)] + [
+            (Run.compare, (name, a), (name, b)) for name in run.lineage.names
             for a, b in itertools.combinations(run.lineage.sae.seeds, 2)] + [
             (Run.compare, (parent, a), (child, b)) for parent, child in run.lineage.pairs
             for a, b in seed_pairs(run, run.arm)]

@@ -30,17 +30,14 @@ def prepare(run: Run) -> None:
     jobs = [(one, name) for one in runs(run) for name in run.lineage.names]
     parallel.side_by_side(lambda job, bar: job[0].sae_stage(job[1], bar), jobs,
                           sum(one.lineage.sae.tokens for one, _ in jobs), "SAEs of other language models")
-    twins, pairs = [], []
+    looks, twins, pairs = [], [], []
     for one in runs(run):
-        twins += [(_compare, one, (name, a), (name, b)) for name in run.lineage.names
+        looks += [(persistence.within, one, Run.look_stage, name) for name in run.lineage.names]
+        twins += [(persistence.within, one, Run.compare, (name, a), (name, b)) for name in run.lineage.names
                   for a, b in itertools.combinations(one.lineage.sae.seeds, 2)]
-        pairs += [(_compare, one, (parent, a), (child, b)) for parent, child in run.lineage.edges
+        pairs += [(persistence.within, one, Run.compare, (parent, a), (child, b)) for parent, child in run.lineage.edges
                   for a, b in persistence.seed_pairs(one, "controlled")]
-    persistence.ready(run, twins + pairs, "matching within each language-model seed")
-
-
-def _compare(_, one: Run, a: tuple[str, int], b: tuple[str, int]) -> None:
-    one.compare(a, b)
+    persistence.ready(run, looks + twins + pairs, "matching within each language-model seed")
 
 
 def replicates(run: Run) -> pd.DataFrame:
