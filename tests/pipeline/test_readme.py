@@ -12,7 +12,7 @@ import torch
 
 from unifeat import __main__, lm, matching, merging, sae
 from unifeat.lineage import read, settings
-from unifeat.pipeline import captions, promises, readme
+from unifeat.pipeline import captions, columns, promises, readme
 from unifeat.sae import features
 from unifeat.support.tables import csv
 
@@ -64,11 +64,11 @@ def test_every_promised_figure_has_a_caption_and_every_column_a_meaning():
     assert captions.FIGURES.keys() == {*promises.FIGURES, *promises.CONTROLS, *(
         name for figures, _ in promises.STUDIES.values() for name in figures)}
     for path in sorted((FIGURES / "data").glob("*.csv")):
-        told = ", ".join([*captions.SHARED, *captions.TABLES[path.stem][1], captions.TABLES[path.stem][0]])
-        columns = set(pd.read_csv(path, nrows=1).columns)
+        told = ", ".join([*columns.SHARED, *columns.TABLES[path.stem][1], columns.TABLES[path.stem][0]])
+        there = set(pd.read_csv(path, nrows=1).columns)
         if path.stem in ("partners", "fig4_vanished"):  # columns named after models; columns of another table
             continue
-        assert not [name for name in columns if name not in re.findall(r"[\w%]+", told)], path.name
+        assert not [name for name in there if name not in re.findall(r"[\w%]+", told)], path.name
 
 
 # Links and names -----------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from unifeat.pipeline import captions
+from unifeat.pipeline import captions, columns
 
 RULE = "one_to_one"
 RUNGS = dict(edge="edges", untrained="SAE of an untrained model", neurons="raw MLP neurons",
@@ -87,7 +87,24 @@ def _gains(folder: Path, edges: pd.DataFrame) -> str:
             gain = loss.loc[parent] - loss.loc[child]
             parts.append(f"{child} gains {gain.max():.2f} nats on {gain.idxmax()} and loses {max(-gain.min(), 0):.2f} "
                          f"on {gain.idxmin()}")
-    return f"Behind this stand one training of each model and one dose of it ({'; '.join(parts)})."
+    return (f"Behind this stand one training of each model and one dose of it ({'; '.join(parts)})"
+            + "".join(f"; {text}" for text in _elsewhere(folder)) + ".")
+
+
+def _elsewhere(folder: Path) -> list[str]:
+    """What the studies found at other seeds of the language models and at other doses, where they have run."""
+    seeds, doses, parts = table(folder, "replicates"), table(folder, "dose"), []
+    if seeds is not None:
+        rows = seeds[(seeds["side"] == "both") & (seeds["features"] == "all")]
+        count = rows.loc[rows["model_seed"] != "all", "model_seed"].nunique()
+        rows = rows[rows["model_seed"] == "all"]
+        parts.append(f"with shorter SAEs, over {count} seeds of the language models, the edges keep "
+                     f"{span(rows['observed'])} of {span(rows['ceiling'])}")
+    if doses is not None:
+        rows = doses[(doses["side"] == "both") & (doses["features"] == "all")]
+        mean = rows[rows["dose"] == rows["dose"].max()].groupby("child")[["observed", "ceiling"]].mean()
+        parts.append(f"at {rows['dose'].max():g} times the dose {span(mean['observed'])} of {span(mean['ceiling'])}")
+    return parts
 
 
 def span(values: pd.Series) -> str:
@@ -254,11 +271,11 @@ def figures(folder: Path) -> list[str]:
 
 def tables(folder: Path) -> list[str]:
     """What the columns of every table mean."""
-    lines = ["In all tables:", "", *(f"- `{name}`: {what}." for name, what in captions.SHARED.items())]
+    lines = ["In all tables:", "", *(f"- `{name}`: {what}." for name, what in columns.SHARED.items())]
     found = {}  # tables of one kind stand together
     for path in sorted((folder / "data").glob("*.csv")):
-        what, columns = captions.TABLES.get(path.stem, ("", {}))
-        own = "; ".join(f"`{name}`: {text}" for name, text in columns.items())
+        what, named = columns.TABLES.get(path.stem, ("", {}))
+        own = "; ".join(f"`{name}`: {text}" for name, text in named.items())
         text = " ".join(filter(None, (what, own and f"{own}.")))
         found.setdefault(text, []).append(f"[{path.name}](data/{path.name})")
     for text, links in found.items():
