@@ -205,14 +205,14 @@ def merged(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=MERGES)
 
 
-def answer(frame: pd.DataFrame, theme) -> str:
+def answer(frame: pd.DataFrame, theme=None) -> str:
     """One sentence per child: what it learned and what persists, at the lowest dose, the highest, and its own."""
     parts, means = [], ["gain_nats", "observed", "ceiling", "null"]
     for child, rows in frame[frame["side"] == "both"].groupby("child", sort=False):
         mean = rows.groupby(["features", "dose"])[means].mean()
         every, beyond = mean.loc["all"], mean.loc["beyond_both"]
         low, own, high = every.index[0], every.index[np.abs(np.log(every.index)).argmin()], every.index[-1]
-        parts.append(f"{theme.short(child)}: from {low:g} to {high:g} times its rate it gains "
+        parts.append(f"{theme.short(child) if theme else child}: from {low:g} to {high:g} times its rate it gains "
                      f"{every['gain_nats'][low]:.2f} to {every['gain_nats'][high]:.2f} nats, and of its features "
                      f"persist {_share(every, low)} to {_share(every, high)} (beyond token and neuron "
                      f"{_share(beyond, low)} to {_share(beyond, high)}); at {own:g} times, "
