@@ -95,11 +95,11 @@ figures: one env ## Run the notebooks and regenerate every figure | 20-35 min | 
 estimate: one env ## What `make figures` would take here, tried for a few steps | 20 s |
 	@"$(BIN)/python" -m unifeat estimate --lineage "$(LINEAGE)" --corpora "$(CORPORA)"
 
-controls: one env ## Run the notebook of controls, which trains SAEs of its own | 30-35 min | 1 GB
+controls: one env ## Run the notebook of controls, which trains SAEs of its own | 25-35 min | 1 GB
 	@test -z "$(MODELS)$(HOOK)" || $(call FAIL,"The controls train language models of their own: they take no MODELS or HOOK.")
 	@"$(BIN)/python" -m unifeat controls --lineage "$(LINEAGE)" --corpora "$(CORPORA)"
 
-studies: one env ## Run the notebooks of studies, which train models of their own; N=11 runs one | 60-70 min | 3 GB
+studies: one env ## Run the notebooks of studies, which train models of their own; N=11 runs one | 70 min | 3 GB
 	@test -z "$(MODELS)$(HOOK)" || $(call FAIL,"The studies train language models of their own: they take no MODELS or HOOK.")
 	@"$(BIN)/python" -m unifeat studies --lineage "$(LINEAGE)" --corpora "$(CORPORA)" --only "$(N)"
 

@@ -12,7 +12,7 @@ seeds. Everything behind the drawing is the code of the runs: `comparison.compar
 import itertools
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -38,6 +38,7 @@ class World:
     both, own: features that the models have in common, and of each alone. found: chances that an SAE of the parent and
     of the child finds a feature, drawn between the two ends for each feature and then fixed; own_found: the same for
     features of one model alone, None = as `found`. junk: latents of each SAE that are no feature, for parent and child.
+    doubles: features that each SAE finds twice, so that best matches are many-to-one.
     follow: ends of the share of a feature's firings that its latent copies, drawn for each latent.
     """
 
@@ -46,6 +47,7 @@ class World:
     found: tuple[tuple[float, float], tuple[float, float]] = ((0.6, 1.0), (0.6, 1.0))
     own_found: tuple[tuple[float, float], tuple[float, float]] | None = None
     junk: tuple[int, int] = (4, 4)
+    doubles: int = 6
     follow: tuple[float, float] = (0.85, 1.0)
     seed: int = 0
 
@@ -85,6 +87,7 @@ class Lineage:
     def sae(self, side: int, firings: np.ndarray, rng) -> sparse.csr_matrix:
         """Latents (tokens, found and junk) of one SAE seed of the parent (side 0) or the child (1)."""
         found = self.has[side][rng.random(len(self.has[side])) < self.chance[side]]
+        found = np.concatenate([found, rng.choice(found, self.world.doubles)])
         share = rng.uniform(*self.world.follow, len(found))
         copies = firings[:, found] * (rng.random((len(firings), len(found))) < share)
         stray = np.where(rng.random(copies.shape) < (1 - share) * self.rates[found],
@@ -124,7 +127,10 @@ def truth(lineage: Lineage, rng) -> dict[tuple[str, str, str], np.ndarray]:
 
 
 def coverage(world: World, repeats: int, bar) -> list[dict]:
-    """Per label, rule, side and tau: how often the 95 % interval holds the truth, its mean width, and the bias."""
+    """Per label, rule, side and tau: how often the 95 % interval holds the truth, its mean width, and the bias.
+
+    told: how often there is an interval at all; an excess has none where no seed twin finds anything again.
+    """
     lineage = Lineage(world)
     rng = np.random.default_rng([world.seed, 1])
     true, held = truth(lineage, rng), {}
@@ -135,14 +141,24 @@ def coverage(world: World, repeats: int, bar) -> list[dict]:
             for (label, ends), tau in itertools.product(LABELS.items(), TAUS):
                 at = shares.number(tau)
                 low, high, value = (measured[name][at] for name in (*ends, label))
-                held.setdefault((label, rule, side, tau), []).append(
-                    (low <= true[label, rule, side][at] <= high, high - low, value - true[label, rule, side][at]))
+                held.setdefault((label, rule, side, tau), []).append([low, high, value])
         bar.update()
-    return [dict(label=label, rule=rule, side=side, tau=tau,
-                 truth=float(true[label, rule, side][shares.number(tau)]),
-                 covered=float(np.mean([one[0] for one in rows])), width=float(np.mean([one[1] for one in rows])),
-                 bias=float(np.mean([one[2] for one in rows])))
+    return [dict(label=label, rule=rule, side=side, tau=tau)
+            | judged(np.array(rows), float(true[label, rule, side][shares.number(tau)]))
             for (label, rule, side, tau), rows in held.items()]
+
+
+def judged(rows: np.ndarray, true: float) -> dict[str, float]:
+    """truth, told, covered, width and bias of intervals: rows (draws, low end, high end and value).
+
+    >>> judged(np.array([[0.1, 0.3, 0.2], [0.3, 0.5, 0.4], [np.nan] * 3, [np.nan] * 3]), 0.2)
+    {'truth': 0.2, 'told': 0.5, 'covered': 0.5, 'width': 0.2, 'bias': 0.1}
+    """
+    told = rows[np.isfinite(rows).all(1)]
+    low, high, value = told.T
+    numbers = dict(truth=true, told=len(told) / len(rows), covered=((low <= true) & (true <= high)).mean(),
+                   width=(high - low).mean(), bias=(value - true).mean())
+    return {name: round(float(number), 6) for name, number in numbers.items()}
 
 
 SHARE = 0.3
@@ -158,7 +174,7 @@ CASES = {  # 30 of 100 features of either model are in the other
 
 def sides(world: World, repeats: int = 20) -> dict[str, float]:
     """Mean shares by side, ceiling and excess of both sides, for a true share of SHARE; latents follow perfectly."""
-    lineage = Lineage(World(**{**vars(world), "follow": (1.0, 1.0)}))
+    lineage = Lineage(replace(world, follow=(1.0, 1.0), doubles=0))
     rng, rows, at = np.random.default_rng(world.seed), [], shares.number(0.8)
     for _ in range(repeats):
         evidence = lineage.evidence(DOCUMENTS, 2, rng, resamples=1)
@@ -176,7 +192,9 @@ def tables(found: dict) -> str:
     rows = {}
     for row in found["coverage"]:
         key = (row["world"], row["label"], row["rule"].replace("_", " "), row["side"])
-        rows.setdefault(key, {})[row["tau"]] = f"{row['covered']:.0%} ({row['truth']:.2f} ± {row['width'] / 2:.2f})"
+        few = f", told {row['told']:.0%}" if row["told"] < 1 else ""
+        rows.setdefault(key, {})[row["tau"]] = (f"{row['covered']:.0%} ({row['truth']:.2f} ± {row['width'] / 2:.2f}"
+                                                f"{few})")
     lines += [f"| {' | '.join(key)} | {' | '.join(cells[tau] for tau in TAUS)} |" for key, cells in rows.items()]
     names = [name for name in found["sides"][0] if name not in ("case", "truth")]
     lines += ["", f"| what the SAEs do | {' | '.join(names)} |", "|---" * (1 + len(names)) + "|"]

@@ -210,3 +210,13 @@ def test_controls_are_told_where_all_of_them_ran(tmp_path):
     assert ran in (set(), set(promises.CONTROLS))  # all are of one run, or none is committed
     assert len(readme.answers(FIGURES / "data")) == len(ran)
     assert readme.answers(tmp_path / "data") == []
+
+
+@pytest.mark.parametrize("change, words", [
+    ({}, ""), (dict(device="another"), "another run than the rest of this page (device another"),
+    (dict(lineage={"name": "b"}), "(other settings; commit 0123456789)")])
+def test_controls_of_another_run_are_told(tmp_path, change, words):
+    own = dict(device="cpu", commit="0123456789abc", lineage={"name": "a"})
+    (tmp_path / "manifest.json").write_text(json.dumps(own))
+    (tmp_path / "control_thresholds.json").write_text(json.dumps(own | change))
+    assert (words in readme._other_run(tmp_path)) and bool(readme._other_run(tmp_path)) == bool(words)

@@ -217,7 +217,8 @@ TABLES = {  # what a row is, and the columns of its own
                           "(inside the MLP an axis is a neuron; at its output one of the residual stream, and nothing "
                           "special)",
         "share": "how many of the child's live features these are, as a share"}),
-    **{f"control_{name}": (VARIANTS, {}) for name in ("thresholds", "densities", "mixes", "sizes", "lengths",
-                                                      "models")},
+    "control_densities": ("One row per fifth of the child's features by density, `x`: log10 of its median. Shares are "
+                          "of these features, one to one; the null counts as 0.", {}),
+    **{f"control_{name}": (VARIANTS, {}) for name in ("thresholds", "mixes", "sizes", "lengths", "models")},
     "control_kinds": (VARIANTS, {"matched": "whether L0 is near enough to k for a fair comparison"}),
 }

@@ -77,17 +77,18 @@ def _controls(folder: Path) -> list[str]:
 
 
 def _other_run(folder: Path) -> str:
-    """A sentence if the controls are of another machine than the rest; "" if not, or where it is not known."""
+    """A sentence if the controls are of another machine, or other settings, than the rest; "" if not, or where it is
+    not known."""
     try:
         own, rest = (json.loads((folder / name).read_text(encoding="utf-8"))
                      for name in ("control_thresholds.json", "manifest.json"))
     except OSError:
         return ""
-    if own["device"] == rest["device"]:
+    if all(own[key] == rest[key] for key in ("device", "lineage")):
         return ""
-    return (f" They are of another run than the rest of this page (device {own['device']}; commit "
-            f"{own['commit'][:10]}), "
-            "so the same share can differ a little.")
+    other = f"device {own['device']}" if own["device"] != rest["device"] else "other settings"
+    return (f" They are of another run than the rest of this page ({other}; commit {own['commit'][:10]}), so the same "
+            "share can differ a little.")
 
 
 def refresh(root: Path) -> None:

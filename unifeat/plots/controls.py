@@ -9,12 +9,13 @@ from unifeat.plots.style import GREY, WIDTH, LeftOut, crowded, picture, styled, 
 
 
 @styled
-def control(frame: pd.DataFrame, label: str, theme, note: str = "", log: bool = False):
+def control(frame: pd.DataFrame, label: str, theme, note: str = "", log: bool = False, whose: str = "both sides'"):
     """Left: observed share and seed ceiling per variant; right (below, for long names): excess. Bars: 95 % intervals.
 
     frame: x (numbers or names), observed, ci_low, ci_high, ceiling, excess, excess_low, excess_high, and optionally
     ceiling_low and ceiling_high, and edge ("a → b", x side by side per edge, the first filled). label: what x is. The
-    observed share has the color of the first edge's child. log: x on a logarithmic axis.
+    observed share has the color of the first edge's child. log: x on a logarithmic axis. whose: the
+    features that are counted.
     """
     if frame.empty:
         return LeftOut("This control compares a parent with its child, and nothing was measured.")
@@ -32,7 +33,7 @@ def control(frame: pd.DataFrame, label: str, theme, note: str = "", log: bool = 
     _marks(axes[0], x, frame, "ceiling", ("ceiling_low", "ceiling_high"), tint(GREY, 0.9), "D", numeric)
     _marks(axes[0], x, frame, "observed", ("ci_low", "ci_high"), color, "o", numeric)
     _marks(axes[1], x, frame, "excess", ("excess_low", "excess_high"), "#222222", "s", numeric)
-    for ax, name, width in zip(axes, ("share of both sides' features (%)", "excess persistence (%)"),
+    for ax, name, width in zip(axes, (f"share of {whose} features (%)", "excess persistence (%)"),
                                (0.85, 0.85) if stacked else (0.47, 0.37), strict=True):
         drawn = [value for line in ax.lines for value in line.get_ydata() if np.isfinite(value)]
         ax.set(ylabel=name, xlabel="" if stacked and ax is axes[0] else label)
