@@ -25,17 +25,25 @@ class Terminated(KeyboardInterrupt):
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 a notebook failed or the store is damaged, 2 bad input, 3 a track's share is below
     --fail-under, 130 Ctrl-C, 143 terminated."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that is not UTF-8 shows \\xe9 for what it lacks
+            stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
         with _terminable():
             return options.func(options)
     except UnifeatError as error:
-        print(error, file=sys.stderr)
+        print(_plain(str(error)), file=sys.stderr)
         return 1 if isinstance(error, NotebookError) else 2
     except KeyboardInterrupt as error:
         ended, status = ("Terminated", 143) if isinstance(error, Terminated) else ("Interrupted", 130)
         print(f"\n{ended}; run the same command again and it continues where it stopped.", file=sys.stderr)
         return status
+
+
+def _plain(text: str) -> str:
+    """Text for a terminal: control characters, which could move its cursor or turn the line, by their numbers."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Several processes on one store: one builds, the others wait, and a killed one leaves nothing in the way."""
 
+import errno
 import socket
 import subprocess
 import sys
@@ -70,3 +71,13 @@ def test_a_lock_that_is_not_waited_for(tmp_path):
 def test_an_owner_that_cannot_be_read_is_another_process(tmp_path, text):
     (tmp_path / "s.owner").write_text(text)
     assert locks._owner(tmp_path / "s.owner") == locks._owner(tmp_path / "none") == "another process"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "No locks available"), NotImplementedError("no flock")])
+def test_a_drive_without_locks_is_a_sentence(tmp_path, monkeypatch, error):
+    def acquire(*_, **__):
+        raise error
+
+    monkeypatch.setattr(locks.FileLock, "acquire", acquire)
+    with pytest.raises(locks.StoreError, match="no file locks .*UNIFEAT_STORE"), locks.locked(tmp_path, "a-1"):
+        pass

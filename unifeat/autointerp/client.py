@@ -19,10 +19,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from unifeat.autointerp import refusals
 from unifeat.support import store
 from unifeat.support.errors import UnifeatError
 
-PERMANENT = (400, 401, 403, 404, 405, 413, 422)
+PERMANENT = (400, 401, 402, 403, 404, 405, 413, 422)
 
 
 class LlmError(UnifeatError):
@@ -132,11 +133,11 @@ def ask(prompts: list[list[dict]], config: Settings, cache: Path, announced: boo
     missing = [i for i, reply in enumerate(found) if reply is None]
     if not missing:
         return found
-    client, stop = _client(config), threading.Event()
+    client, stop, taken = _client(config), threading.Event(), [dict(options)]
 
     def one(i):
         try:
-            return _answer(client, prompts[i], config, cache, options, stop)
+            return _answer(client, prompts[i], config, cache, options, taken, stop)
         except LlmError:
             stop.set()  # before this thread takes the next prompt
             raise
@@ -153,7 +154,14 @@ def ask(prompts: list[list[dict]], config: Settings, cache: Path, announced: boo
         done = sum(_read(cached(p, options, config, cache)) is not None for p in prompts)
         raise LlmError(f"{failure} {done} of {len(prompts)} answers are kept; run the same command again and it asks "
                        "only for the others.")
+    _tell_empty([found[i] for i in missing], config)
     return found
+
+
+def _tell_empty(replies: list[Reply], config: Settings) -> None:
+    if empty := sum(not reply.text and not reply.refused for reply in replies):
+        print(f"{config.model}: {empty} of {len(replies)} answers are empty and are not kept; a model that thinks may "
+              "spend all its tokens on it, so switch its thinking off or name another.", flush=True)
 
 
 def _client(config: Settings):
@@ -161,55 +169,85 @@ def _client(config: Settings):
         from openai import OpenAI
     except ImportError:
         raise LlmError("The openai package is not installed; `pip install openai`, or use EXPLAINER=lexical.") from None
-    return OpenAI(api_key=os.environ.get("OPENAI_API_KEY") or "none", base_url=config.url, timeout=config.timeout,
-                  max_retries=0)
+    import httpx  # comes with openai
+
+    try:
+        return OpenAI(api_key=os.environ.get("OPENAI_API_KEY") or "none", base_url=config.url, timeout=config.timeout,
+                      max_retries=0)
+    except ImportError:  # of socksio
+        raise LlmError("The proxy in ALL_PROXY, HTTPS_PROXY or HTTP_PROXY is a SOCKS proxy, which needs a package; "
+                       "`pip install socksio`, or unset the variable.") from None
+    except (ValueError, httpx.InvalidURL):
+        raise LlmError("OPENAI_BASE_URL, or the proxy in ALL_PROXY, HTTPS_PROXY or HTTP_PROXY, is no address that can "
+                       "be used; correct or unset it.") from None
 
 
-def _answer(client, prompt, config, cache, options, stop) -> Reply | None:
-    """One reply, with retries; written to the cache as soon as it is there."""
+def _answer(client, prompt, config, cache, options, taken, stop) -> Reply | None:
+    """One reply, with retries; written to the cache as soon as it is there.
+
+    taken: a list of one, the request fields that the endpoint takes, as far as known; all prompts of a call share it.
+    """
     import openai
 
-    reason, sent = "", dict(options)
-    for attempt in range(config.attempts):
+    reason, asked, path = "", 0, cached(prompt, options, config, cache)
+    while asked < config.attempts:
         if stop.is_set():
             return None
-        wait = config.pause * 2**attempt * (1 + 0.25 * random.random())  # apart from the others that failed with us
+        sent, wait = dict(taken[0]), config.pause * 2**asked * (1 + 0.25 * random.random())  # apart from the others
         try:
-            reply = _parse(client.chat.completions.create(model=config.model, messages=prompt, **sent))
-            store.write_text(cached(prompt, options, config, cache), json.dumps(
-                dict(model=config.model, text=reply.text, refused=reply.refused, finish=reply.finish,
-                     tokens=reply.tokens)) + "\n")
-            return reply
+            found = client.chat.completions.create(model=config.model, messages=prompt, **sent)
+            return _kept(_parse(found), path, config)
         except openai.APITimeoutError:
             reason = f"gave no answer within {config.timeout:g} s"
         except openai.APIConnectionError:
             reason = "cannot be reached"
-        except openai.APIStatusError as error:
-            if error.status_code in (400, 422) and sent.pop("logprobs", None):
-                sent.pop("top_logprobs", None)  # not every endpoint knows them, and answers do without
-                reason = "rejects the request"
+        except (openai.APIStatusError, refusals.ErrorBody) as error:
+            if refusals.filtered(error):
+                return _kept(Reply("", True, "content_filter"), path, config)
+            if (fewer := _fewer(error, sent)) is not None:
+                taken[0] = fewer  # other threads see the old fields or the new, never a mixture
                 continue
-            if error.status_code in PERMANENT:
-                raise LlmError(_refusal(error, config)) from None
-            reason = f"answers with status {error.status_code}"
-            wait = max(wait, _seconds(error.response.headers.get("retry-after")))
+            status = getattr(error, "status_code", 200)
+            if status in PERMANENT or refusals.unpaid(error):
+                raise LlmError(_refusal(error, status, config)) from None
+            words = refusals.said(error)
+            reason = f"answers with status {status}" + (f" ({words})" if words else "")
+            wait = max(wait, _seconds(error.response.headers.get("retry-after")) if status != 200 else 0)
         except (openai.APIError, ValueError, TypeError, AttributeError, KeyError, IndexError):
             reason = "sends what is not a chat completion"
-        if attempt + 1 < config.attempts:
+        asked += 1
+        if asked < config.attempts:
             config.clock(min(wait, config.longest))
     raise LlmError(f"The endpoint {_place(config)} {reason}, {config.attempts} times in a row.")
 
 
-def _refusal(error, config: Settings) -> str:
+def _kept(reply: Reply, path: Path, config: Settings) -> Reply:
+    """The reply, written to the cache unless it is empty: another try may say something."""
+    if reply.text or reply.refused:
+        store.write_text(path, json.dumps(dict(model=config.model, text=reply.text, refused=reply.refused,
+                                               finish=reply.finish, tokens=reply.tokens)) + "\n")
+    return reply
+
+
+def _fewer(error, sent: dict) -> dict | None:
+    """The request fields without one that the endpoint does not take; None where that is not why it refuses."""
+    if getattr(error, "status_code", 200) not in (200, 400, 422):
+        return None
+    fewer = refusals.without(error, sent)
+    if fewer is None and sent.get("logprobs") and hasattr(error, "status_code"):  # some do not say what they refuse
+        fewer = {key: value for key, value in sent.items() if key not in ("logprobs", "top_logprobs")}
+    return fewer
+
+
+def _refusal(error, status: int, config: Settings) -> str:
     """Why nothing will come, in the endpoint's words where ours say little, and never with the key in them."""
-    status, body = error.status_code, error.body if isinstance(error.body, dict) else {}
-    said = " ".join(str(body.get("message") or body.get("detail") or "").split())
-    if key := os.environ.get("OPENAI_API_KEY"):
-        said = said.replace(key, "...")
+    words = refusals.said(error)
     causes = {401: "does not accept OPENAI_API_KEY", 403: "does not allow this key to use the model",
               404: f"knows no model {config.model!r} (or no chat completions at this address)"}
-    return f"The endpoint {_place(config)} {causes.get(status, 'rejects the request')} (status {status})" + (
-        f": {said[:200].rstrip('.')}." if said and status not in causes else ".")
+    cause = "wants credit on the account of this key" if status == 402 or refusals.unpaid(error) else (
+        causes.get(status, "rejects the request"))
+    return f"The endpoint {_place(config)} {cause} (status {status})" + (
+        f": {words}." if words and status not in causes else ".")
 
 
 def _place(config: Settings) -> str:
@@ -228,21 +266,28 @@ def _seconds(value) -> float:
 
 
 def _parse(completion) -> Reply:
+    if body := getattr(completion, "error", None):
+        raise refusals.ErrorBody(body)
     choice = completion.choices[0]
     text, refusal = choice.message.content, getattr(choice.message, "refusal", None)
     if refusal or choice.finish_reason == "content_filter":
         return Reply("", True, choice.finish_reason or "")
+    if text is None and choice.finish_reason == "length":
+        text = ""
     if not isinstance(text, str):
         raise ValueError("no text")
     listed = (choice.logprobs.content if choice.logprobs else None) or []
     tokens = tuple((one.token, {top.token: top.logprob for top in one.top_logprobs or []}) for one in listed)
-    return Reply(text, False, choice.finish_reason or "", tokens)
+    said = refusals.answer(text)
+    return Reply(said, False, choice.finish_reason or "", tokens if said == text else refusals.spoken(tokens))
 
 
 def _read(path: Path) -> Reply | None:
     """A cached reply; None where there is none or it cannot be read (it is then asked for again)."""
     try:
         entry = json.loads(path.read_text(encoding="utf-8"))
+        if not entry["text"] and not entry["refused"]:
+            return None
         return Reply(entry["text"], entry["refused"], entry["finish"],
                      tuple((token, candidates) for token, candidates in entry["tokens"]))
     except (OSError, ValueError, KeyError, TypeError):

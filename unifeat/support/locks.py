@@ -18,6 +18,8 @@ from unifeat.support.errors import UnifeatError
 ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE,
           errno.EMFILE, errno.ENFILE}
 
+NO_LOCKS = {None, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL}  # None: filelock's NotImplementedError
+
 
 class StoreError(UnifeatError):
     """The store cannot be read or written."""
@@ -60,14 +62,14 @@ def locked(root: Path, name: str, wait: bool = True):
     _HERE[owner] += 1
     try:
         try:
-            lock.acquire(timeout=0)
+            _acquire(lock, folder, timeout=0)
         except Timeout:
             if not wait:
                 yield False
                 return
             if _HERE[owner] == 1:
                 print(f"Waiting for {_owner(owner)} to finish {name.rpartition('-')[0]} ...", flush=True)
-            lock.acquire()
+            _acquire(lock, folder)
         try:
             owner.write_text(json.dumps(dict(pid=os.getpid(), host=socket.gethostname(), since=time.time())))
             yield True
@@ -77,6 +79,17 @@ def locked(root: Path, name: str, wait: bool = True):
             lock.release()
     finally:
         _HERE[owner] -= 1
+
+
+def _acquire(lock, folder: Path, **options) -> None:
+    """Raises StoreError where the drive has no locks."""
+    try:
+        lock.acquire(**options)
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, Timeout) or getattr(error, "errno", None) not in NO_LOCKS:
+            raise
+        raise StoreError(f"The drive of {folder} has no file locks ({error}); point UNIFEAT_STORE at a folder on a "
+                         "local disk, then run the same command again.") from error
 
 
 def _owner(path: Path) -> str:
