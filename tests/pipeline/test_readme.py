@@ -220,3 +220,12 @@ def test_controls_of_another_run_are_told(tmp_path, change, words):
     (tmp_path / "manifest.json").write_text(json.dumps(own))
     (tmp_path / "control_thresholds.json").write_text(json.dumps(own | change))
     assert (words in readme._other_run(tmp_path)) and bool(readme._other_run(tmp_path)) == bool(words)
+
+
+def test_the_readme_says_by_how_much_counting_beats_the_base():
+    models = pd.read_csv(FIGURES / "data" / "models.csv").query("split == 'validation'")
+    bits = models.pivot(index="domain", columns="model", values="bits_per_byte")
+    behind = [name for name in read("laptop").mix("base")[0] if bits.loc[name, "base"] > bits.loc[name, "ngram"]]
+    assert behind == ["english"]
+    stated = f"({bits.loc['english', 'ngram']:.3f} against {bits.loc['english', 'base']:.3f} bits per byte)"
+    assert stated in " ".join(text("README.md").split())

@@ -11,7 +11,7 @@ SHARED = {  # columns that mean the same in every table
     "ci_low, ci_high": "its 95 % interval, over documents and SAE seeds unless the table says otherwise",
     "ceiling, ceiling_low, ceiling_high": "the same share between two SAEs of one model, and its interval",
     "null": "the same share when one side's activations trade places among the positions of the same token, unless the "
-            "table says otherwise; tokens that the comparison text has once cannot, and stay in place",
+            "table says otherwise; positions of a token that the comparison text has once are left out",
     "excess, excess_low, excess_high": "(observed - null) / (ceiling - null), and its interval",
     "l0": "active latents per token",
     "fvu": "share of the variance that the SAE leaves unexplained",
