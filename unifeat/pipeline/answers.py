@@ -123,8 +123,8 @@ def _controls(table: Callable, lineage: Lineage) -> str:
         return ""  # `controls` has not run here
     matter = [name for name, text in zip(readme.CONTROLS.values(), found, strict=True) if "it matters" in text]
     names = ", ".join(name.split(" (")[0].lower() for name in matter)
-    return (f"Of {len(found)} settings, {len(matter)} move the excess of the first edge by more than documents, SAE seeds "
-            f"and the number of comparisons allow: {names}.")
+    return (f"Of {len(found)} settings, {len(matter)} move the excess of the first edge by more than documents, SAE "
+            f"seeds and the number of comparisons allow: {names}.")
 
 
 def _verdicts(table: Callable, lineage: Lineage) -> str:
