@@ -52,9 +52,6 @@ tokens = 640
 min_fires = 5
 bootstrap = 5
 
-[controls]
-tokens = 8_000
-
 [studies]
 doses = [3.0]
 seeds = [0]
