@@ -100,4 +100,4 @@ def _network(p: Lineage, vocab: int):
         torch.manual_seed(p.model.seed)
         return GPT2LMHeadModel(GPT2Config(
             vocab_size=vocab, n_positions=p.corpora.context, n_embd=p.model.d_model, n_inner=p.model.d_mlp, n_layer=2,
-            n_head=p.model.heads, bos_token_id=0, eos_token_id=0, attn_implementation=lm.attention())).eval()
+            n_head=p.model.heads, bos_token_id=0, eos_token_id=0, attn_implementation=lm.kernel())).eval()

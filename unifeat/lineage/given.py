@@ -185,4 +185,4 @@ def untrained(folder: Path, seed: int):
         from transformers import AutoModelForCausalLM
 
         torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(_config(folder), attn_implementation=lm.attention()).eval()
+        return lm.prove(AutoModelForCausalLM.from_config(_config(folder), attn_implementation="eager"), f"like {folder}")

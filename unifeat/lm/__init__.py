@@ -6,12 +6,14 @@ trains, `logit_lens` goes from a hook point to the logits, `ngram` is the baseli
 `nulls` are changes that should change no feature. `plain` states the fast kernels as formulas.
 """
 
+from unifeat.lm.attention import kernel
 from unifeat.lm.device import autocast, compute_dtype, device, tiles
 from unifeat.lm.evaluate import CHUNK, evaluate, sample
 from unifeat.lm.hooks import HOOK, HOOKS, ModelError, activations, bridge, hook_module, hooked, layers
-from unifeat.lm.model import attention, build, describe, load, save, weights_hash
+from unifeat.lm.model import build, describe, load, save, weights_hash
+from unifeat.lm.proof import prove
+from unifeat.lm.way import head
 
-__all__ = ["CHUNK", "HOOK", "HOOKS", "ModelError", "activations", "attention", "autocast", "bridge", "build",
-           "compute_dtype",
-           "describe", "device", "evaluate", "hook_module", "hooked", "layers", "load", "sample", "save", "tiles",
-           "weights_hash"]
+__all__ = ["CHUNK", "HOOK", "HOOKS", "ModelError", "activations", "autocast", "bridge", "build",
+           "compute_dtype", "describe", "device", "evaluate", "head", "hook_module", "hooked", "kernel", "layers", "load",
+           "prove", "sample", "save", "tiles", "weights_hash"]

@@ -5,6 +5,7 @@ import functools
 import torch
 
 NAME = "unifeat"  # for attn_implementation
+CHANGES = ("softcap", "s_aux", "sinks", "position_bias", "head_mask", "indexer_bias")  # what some models ask for more
 
 
 class _Causal(torch.autograd.Function):
@@ -40,6 +41,9 @@ def forward(module, query, key, value, attention_mask, scaling=None, dropout=0.0
     batch, heads, tokens, d = query.shape
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+    if unknown := sorted(name for name in CHANGES if more.get(name) is not None):
+        raise NotImplementedError(f"this attention knows no {unknown[0]}")  # `proof` then takes the model's own
+
     if attention_mask is not None or dropout or key.shape[2] != tokens or not getattr(module, "is_causal", True):
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **more)
     rows, dtype = batch * key.shape[1], value.dtype  # under autocast rotary embeddings leave q and k in float32
@@ -48,6 +52,11 @@ def forward(module, query, key, value, attention_mask, scaling=None, dropout=0.0
                         value.reshape(rows, tokens, d), mask.repeat(heads // key.shape[1], 1),
                         d**-0.5 if scaling is None else scaling)
     return out.view(batch, heads, tokens, d).transpose(1, 2), None
+
+
+def kernel() -> str:
+    """The attention kernel to try first: torch's on a GPU, ours on a CPU."""
+    return "sdpa" if torch.cuda.is_available() else register()
 
 
 @functools.cache

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 
 from unifeat.lm.device import autocast, device
+from unifeat.lm.hooks import context
+from unifeat.lm.way import head
 
 CHUNK = 1024  # rows of logits held at once
 
@@ -18,15 +20,15 @@ def evaluate(model, blocks: np.ndarray, token_bytes: np.ndarray | None = None, b
     bits over the bytes that the predicted tokens stand for.
     """
     loss, right, count, size = 0.0, 0, 0, 0
-    head = model.to(device()).get_output_embeddings()
-    held = torch.empty(CHUNK, len(head.weight), device=device())  # the same memory for all chunks
+    model.to(device())
+    to_logits, held = head(model), torch.empty(CHUNK, model.config.vocab_size, device=device())  # one memory for all
     for start in range(0, len(blocks), batch):
         tokens = torch.from_numpy(np.asarray(blocks[start:start + batch]).astype(np.int64)).to(device())
         with autocast():
             hidden = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
             rows, targets = hidden[:, :-1].reshape(-1, hidden.shape[-1]), tokens[:, 1:].reshape(-1)
             for i in range(0, len(rows), CHUNK):
-                z, target = held[:len(rows[i:i + CHUNK])].copy_(head(rows[i:i + CHUNK])), targets[i:i + CHUNK, None]
+                z, target = held[:len(rows[i:i + CHUNK])].copy_(to_logits(rows[i:i + CHUNK])), targets[i:i + CHUNK, None]
                 right += (z.max(-1, keepdim=True).indices == target).sum().item()
                 loss -= torch.log_softmax(z, -1, out=z).gather(1, target).sum().item()
         count += len(targets)
@@ -44,7 +46,7 @@ def sample(model, tokenizer, prompt: str, tokens: int, seed: int, temperature: f
     generator = torch.Generator().manual_seed(seed)
     ids = [0, *tokenizer(prompt, add_special_tokens=False)["input_ids"]]
     for _ in range(tokens):
-        window = torch.tensor([ids[-model.config.max_position_embeddings:]], device=model.device)
+        window = torch.tensor([ids[-context(model):]], device=model.device)
         logits = model(input_ids=window, use_cache=False).logits[0, -1].float().cpu()
         ids.append(torch.multinomial(torch.softmax(logits / temperature, -1), 1, generator=generator).item())
     return tokenizer.decode(ids[1:])

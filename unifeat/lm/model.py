@@ -5,8 +5,9 @@ from pathlib import Path
 
 import torch
 
-from unifeat.lm import attention as causal
-from unifeat.lm.hooks import ModelError, hook_module
+from unifeat.lm import proof
+from unifeat.lm.attention import kernel
+from unifeat.lm.hooks import ModelError, context, hook_module
 from unifeat.support import import_lock
 from unifeat.support.errors import reason
 
@@ -23,12 +24,7 @@ def build(config, vocab: int, context: int):
             num_key_value_heads=config.kv_heads, max_position_embeddings=context, rms_norm_eps=config.norm_eps,
             rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta}, sliding_window=None,
             tie_word_embeddings=False, bos_token_id=0, eos_token_id=0, pad_token_id=None,
-            attn_implementation=attention())).eval()
-
-
-def attention() -> str:
-    """Attention kernel: torch's on a GPU, ours on a CPU."""
-    return "sdpa" if torch.cuda.is_available() else causal.register()
+            attn_implementation=kernel())).eval()
 
 
 def save(model, tokenizer, folder: Path) -> None:
@@ -51,12 +47,11 @@ def load(folder: str | Path):
     with import_lock.LOCK:
         from transformers import AutoModelForCausalLM
 
-        kernel = attention()
         _quiet()
         try:
             model, info = AutoModelForCausalLM.from_pretrained(
                 folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, dtype=torch.float32,
-                attn_implementation=kernel, output_loading_info=True)
+                attn_implementation="eager", output_loading_info=True)
         except Exception as error:
             raise ModelError(f"The model in {folder} cannot be loaded ({reason(error)}); save it again with "
                              "save_pretrained, weights as safetensors.") from error
@@ -65,8 +60,7 @@ def load(folder: str | Path):
     for name, value in model.state_dict().items():
         if not torch.isfinite(value).all():
             raise ModelError(f"The model in {folder} has values in {name} that are not finite; train or save it again.")
-    hook_module(model)
-    return model.eval()
+    return proof.prove(model, f"in {folder}")
 
 
 def _quiet() -> None:
@@ -93,4 +87,4 @@ def describe(model) -> dict:
                 d_model=config.hidden_size, d_mlp=sum(hook_module(model).weight.shape) - config.hidden_size,
                 heads=config.num_attention_heads,
                 kv_heads=getattr(config, "num_key_value_heads", config.num_attention_heads), vocab=config.vocab_size,
-                context=config.max_position_embeddings)
+                context=context(model))

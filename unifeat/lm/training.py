@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from unifeat import lm
 from unifeat.lm.optimizer import Optimizer
+from unifeat.lm.way import own_head, way
 from unifeat.support.checkpoint import Checkpoint
 from unifeat.support.parallel import Bar
 
@@ -50,9 +52,19 @@ def loss_of(model, tokens: torch.Tensor) -> torch.Tensor:
     """Mean next-token cross-entropy in nats of `tokens` (batch, context), for training."""
     with lm.autocast():
         hidden = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
-    rows = hidden[:, :-1].reshape(-1, hidden.shape[-1])
-    targets, head = tokens[:, 1:].reshape(-1), model.get_output_embeddings()
-    return _LinearCrossEntropy.apply(rows, head.weight, targets, lm.compute_dtype()) / len(targets)
+    rows, targets = hidden[:, :-1].reshape(-1, hidden.shape[-1]), tokens[:, 1:].reshape(-1)
+    if way(model).plain_head:
+        weight = model.get_output_embeddings().weight
+        return _LinearCrossEntropy.apply(rows, weight, targets, lm.compute_dtype()) / len(targets)
+    parts = zip(rows.split(lm.CHUNK), targets.split(lm.CHUNK), strict=True)
+    return sum(checkpoint(_own_loss, model, *part, use_reentrant=False) for part in parts) / len(targets)
+
+
+def _own_loss(model, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Summed cross-entropy in nats by the model's own head; `checkpoint` keeps no chunk's logits."""
+    with lm.autocast():
+        logits = own_head(model, rows)
+    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
 
 
 def schedule(step: int, steps: int, config) -> float:
