@@ -60,7 +60,7 @@ def trainer(model, blocks: dict, config: Training, bf16=False, attention=False, 
             harness.wait()
             stamps.append(time.perf_counter())
 
-    model.set_attn_implementation(lm.attention() if attention else "sdpa")
+    model.set_attn_implementation(lm.kernel() if attention else "sdpa")
     context = blocks[config.text[0]].shape[1]
     steps = config.tokens // (config.batch * context)
     parts = [blocks[d] for d in config.text]

@@ -45,5 +45,5 @@ def small(kind: str, **more):
         for value in model.parameters():
             value.add_(0.05 * torch.randn_like(value))
         if (head := model.get_output_embeddings()) is not None:
-            head.weight.mul_(10)
+            head.weight.mul_(0.5 / head.weight.std())
     return model

@@ -46,7 +46,7 @@ def test_in_a_model_it_is_transformers_own(kv_heads, monkeypatch):
     sizes = dict(d_model=32, d_mlp=16, heads=4, kv_heads=kv_heads, layers=2)
     config = dataclasses.replace(lineage.read("smoke").model, **sizes)
     found = {}
-    for name in ("eager", lm.attention()):
+    for name in ("eager", lm.kernel()):
         patches.replace(monkeypatch, lm.attention, lambda name=name: name)
         model = lm.build(config, 300, 32)
         training.loss_of(model, rows).backward()

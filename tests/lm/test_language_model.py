@@ -89,7 +89,7 @@ def test_saved_model_loads_in_hugging_face_and_transformer_lens(model, folder):
     tokens = torch.tensor(np.random.default_rng(0).integers(1, 260, (2, 32)))
     with torch.inference_mode():
         logits = model(input_ids=tokens).logits
-        theirs = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=lm.attention())
+        theirs = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=lm.kernel())
         assert torch.equal(theirs(input_ids=tokens).logits, logits)
         assert AutoTokenizer.from_pretrained(folder)("some text")["input_ids"]
         bridge = lm.bridge(folder)

@@ -1,6 +1,7 @@
 """Every causal architecture: computed as the model itself does, or refused by its name."""
 
 import copy
+from types import SimpleNamespace
 
 import architectures
 import numpy as np
@@ -19,8 +20,8 @@ llama4 longcat_flash mamba2 mllama moss_transcribe_diarize musicgen musicgen_mel
 qwen3_5_moe qwen4_exp reformer roc_bert xlm zamba zamba2 zaya
 """
 SUPPORTED = """
-apertus arcee bailing_hybrid biogpt bitnet bloom codegen cohere cohere2 ctrl cwm deepseek_v3 deepseek_v32
-diffllama doge ernie4_5 exaone4 falcon falcon_h1 flint gemma gemma2 gemma4_unified_text glm glm4 glm_moe_dsa
+apertus arcee bailing_hybrid beam biogpt bitnet bloom codegen cohere cohere2 ctrl cwm deepseek_v3 deepseek_v32
+diffllama doge ernie4_5 exaone4 falcon falcon_h1 flint gemma gemma2 gemma3_text gemma4_unified_text glm glm4 glm_moe_dsa
 gpt-sw3 gpt2 gpt_bigcode gpt_neo gpt_neox gpt_neox_japanese gptj granite granite_swa helium hunyuan_v1_dense
 hyperclovax internlm3 iquestcoder jais2 lfm2 lfm3 llama minicpm3 ministral ministral3 mistral
 modernbert-decoder moshi mpt nanochat nemotron olmo olmo2 olmo3 olmo_hybrid opt persimmon phi phi3 qwen2 qwen3
@@ -45,7 +46,7 @@ def test_an_architecture_is_computed_as_its_own_code_does_or_refused(kind, monke
         with pytest.raises(lm.ModelError, match=rf"{type(model).__name__}|{kind}|mixture of experts"):
             lm.prove(model, kind)
         return
-    tokens = torch.from_numpy(np.random.default_rng(1).integers(4, 99, (3, lm.describe(model)["context"])))
+    tokens = torch.from_numpy(np.random.default_rng(1).integers(4, 99, (3, min(lm.describe(model)["context"], 32))))
     said = own(eager, tokens)
     lm.prove(model, kind)
     assert lm.evaluate(model, tokens.numpy())["loss_nats"] == pytest.approx(said.loss.item(), rel=1e-4)
@@ -59,7 +60,7 @@ def test_an_architecture_is_computed_as_its_own_code_does_or_refused(kind, monke
     handle = logit_lens.final_norm(model).register_forward_pre_hook(lambda _, args: streams.append(args[0]))
     own(model, tokens)
     handle.remove()
-    torch.testing.assert_close(logit_lens.unembed(model, streams[0][0]), said.logits[0], atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(logit_lens.unembed(model, streams[-1][0]), said.logits[0], atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["gemma2", "cohere", "llama", "nanochat", "olmo"])
@@ -79,6 +80,7 @@ def test_the_effect_on_the_logits_is_the_slope_of_the_models_own(kind):
 
 
 def test_what_our_kernel_does_not_know_is_left_to_the_models_own(capsys):
+    proof._say.cache_clear()
     model = architectures.small("gemma2")
     assert lm.prove(model, "m").config._attn_implementation == "eager" and not way(model).plain_head
     assert "Gemma2ForCausalLM is computed with its own attention and head" in capsys.readouterr().err
@@ -133,7 +135,10 @@ class Faulty:
 
     @staticmethod
     def stream(model):
-        model.model.norm.register_forward_pre_hook(lambda _, args: (args[0] * 2 + 1,))
+        forward = model.model.forward
+        model.model.forward = lambda *args, **more: SimpleNamespace(
+            last_hidden_state=forward(*args, **more)[0] * 2 + 1, past_key_values=None, hidden_states=None,
+            attentions=None)
 
 
 def _again(part, args):

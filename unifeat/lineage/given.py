@@ -185,4 +185,5 @@ def untrained(folder: Path, seed: int):
         from transformers import AutoModelForCausalLM
 
         torch.manual_seed(seed)
-        return lm.prove(AutoModelForCausalLM.from_config(_config(folder), attn_implementation="eager"), f"like {folder}")
+        model = AutoModelForCausalLM.from_config(_config(folder), attn_implementation="eager")
+    return lm.prove(model, f"like {folder}")

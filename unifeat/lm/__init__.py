@@ -15,5 +15,5 @@ from unifeat.lm.proof import prove
 from unifeat.lm.way import head
 
 __all__ = ["CHUNK", "HOOK", "HOOKS", "ModelError", "activations", "autocast", "bridge", "build",
-           "compute_dtype", "describe", "device", "evaluate", "head", "hook_module", "hooked", "kernel", "layers", "load",
-           "prove", "sample", "save", "tiles", "weights_hash"]
+           "compute_dtype", "describe", "device", "evaluate", "head", "hook_module", "hooked", "kernel", "layers",
+           "load", "prove", "sample", "save", "tiles", "weights_hash"]

@@ -28,7 +28,8 @@ def evaluate(model, blocks: np.ndarray, token_bytes: np.ndarray | None = None, b
             hidden = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
             rows, targets = hidden[:, :-1].reshape(-1, hidden.shape[-1]), tokens[:, 1:].reshape(-1)
             for i in range(0, len(rows), CHUNK):
-                z, target = held[:len(rows[i:i + CHUNK])].copy_(to_logits(rows[i:i + CHUNK])), targets[i:i + CHUNK, None]
+                part, target = rows[i:i + CHUNK], targets[i:i + CHUNK, None]
+                z = held[:len(part)].copy_(to_logits(part))
                 right += (z.max(-1, keepdim=True).indices == target).sum().item()
                 loss -= torch.log_softmax(z, -1, out=z).gather(1, target).sum().item()
         count += len(targets)

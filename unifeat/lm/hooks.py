@@ -13,7 +13,7 @@ HOOK = "blocks.0.mlp.hook_post"  # TransformerLens's name of the activation insi
 HOOKS = {"mlp.hook_post": "the input of the MLP's last projection", "hook_mlp_out": "the MLP's output",
          "hook_resid_post": "the block's output"}
 EXPERTS = re.compile("expert|router|moe")
-MLPS = ("mlp", "feed_forward", "ffn", "mlp_block", "fc2")  # what architectures call a block's MLP (OPT: its last projection alone)
+MLPS = ("mlp", "feed_forward", "ffn", "mlp_block", "fc2")  # a block's MLP (in OPT its last projection alone)
 NORMS = ("post_feedforward_layernorm", "post_mlp_layernorm", "post_ffn_norm", "post_norm2")  # after it, if any
 CONTEXTS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")  # and their greatest length of text
 

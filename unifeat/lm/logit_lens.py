@@ -33,8 +33,9 @@ def residual(model, directions: torch.Tensor, hook: str = HOOK) -> torch.Tensor:
     """
     gain = way(model).gains.get(hook)
     if hook.endswith(".mlp.hook_post"):
-        projection = hook_module(model, hook)  # GPT-2's keep their weights the other way round (Conv1D)
-        directions = directions @ (projection.weight.T if isinstance(projection, torch.nn.Linear) else projection.weight)
+        projection = hook_module(model, hook)
+        weight = projection.weight.T if isinstance(projection, torch.nn.Linear) else projection.weight  # GPT-2's Conv1D
+        directions = directions @ weight
     return directions if gain is None else directions * gain
 
 

@@ -83,8 +83,8 @@ def weights_hash(model) -> str:
 def describe(model) -> dict:
     """Sizes of a model, for figures and tables."""
     config = model.config
+    heads = getattr(config, "num_attention_heads", None)  # RWKV has none
     return dict(parameters=sum(p.numel() for p in model.parameters()), layers=config.num_hidden_layers,
                 d_model=config.hidden_size, d_mlp=sum(hook_module(model).weight.shape) - config.hidden_size,
-                heads=config.num_attention_heads,
-                kv_heads=getattr(config, "num_key_value_heads", config.num_attention_heads), vocab=config.vocab_size,
+                heads=heads, kv_heads=getattr(config, "num_key_value_heads", heads), vocab=config.vocab_size,
                 context=context(model))

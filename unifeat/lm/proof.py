@@ -174,10 +174,16 @@ def _gain(step: torch.Tensor, moved: torch.Tensor) -> torch.Tensor | None:
     if _close(moved, step, 2 * TOLERANCE):
         return None
     step, moved = step.flatten(0, 1), moved.flatten(0, 1)
-    gain = (step * moved).sum(0) / step.square().sum(0)
-    if not torch.corrcoef(torch.stack([(gain * step).flatten(), moved.flatten()]))[0, 1] > MATCH:
+    pair = torch.stack([step, moved])
+    pair = pair / pair.norm(dim=-1, keepdim=True)  # a norm divides each token's by a number of its own
+    if not torch.corrcoef(torch.stack([_fit(*pair) * pair[0], pair[1]]).flatten(1))[0, 1] > MATCH:
         raise _Differs("what its MLP's last projection gives does not reach the residual stream")
-    return gain.clone()
+    return _fit(step, moved)
+
+
+def _fit(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Factors g (d,) with y = g x by least squares over rows, both (n, d)."""
+    return (x * y).sum(0) / x.square().sum(0)
 
 
 def _tried(call, *args, **kwargs):
