@@ -10,6 +10,7 @@ import pytest
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
+from unifeat import lm
 from unifeat.lineage import given, given_tokenizers, read
 from unifeat.lineage.given_tokenizers import ModelsError
 from unifeat.text import hub
@@ -58,7 +59,7 @@ def test_models_that_do_not_belong_together_are_one_sentence(change, message, re
     """All of one lineage: children, merges (of different shapes above all) and what they come from."""
     shutil.copytree(released, tmp_path / "hub")
     damage(tmp_path / "hub" / networks.RELEASED["lua"], change)
-    with pytest.raises(ModelsError, match=message) as caught:
+    with pytest.raises(lm.ModelError, match=message) as caught:
         folders(small, tmp_path, networks.local(tmp_path / "hub"))
     assert "\n" not in str(caught.value) and "model lua" in str(caught.value) or change in ("index", "unknown")
 

@@ -6,7 +6,6 @@ opens its documents and token 0 change places, in its embeddings and in its toke
 
 import dataclasses
 import functools
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -17,7 +16,9 @@ from unifeat import lm
 from unifeat.lineage import given_tokenizers
 from unifeat.lineage.given_tokenizers import ModelsError
 from unifeat.lineage.lineage import Lineage
-from unifeat.support import import_lock, store
+from unifeat.lm import folders as model_folders
+from unifeat.lm import tokenizers
+from unifeat.support import import_lock, pretrained, store
 from unifeat.support.errors import reason
 from unifeat.text import hub
 
@@ -63,26 +64,11 @@ def _fetched(one, downloads: Path) -> Path:
 # Whether they can be used -------------------------------------------------------------------------
 
 def _complete(name: str, folder: Path) -> None:
-    if not folder.is_dir():
-        raise ModelsError(f"The folder of the model {name}, {folder} does not exist; give a folder in Hugging Face "
-                          f"layout.")
-    wanted = ["config.json", *_weights(folder)]
+    model_folders.check(folder, f"the model {name}")
     if not any((folder / file).is_file() for file in TOKENIZERS):
-        wanted.append(TOKENIZERS[0])
-    for file in wanted:
-        if not (folder / file).is_file():
-            raise ModelsError(f"The model {name} in {folder} lacks {file}; save model and tokenizer there with "
-                              "save_pretrained, weights as safetensors.")
-
-
-def _weights(folder: Path) -> list[str]:
-    """Names of the files that hold a model's weights: one, or those that its index lists."""
-    index = folder / "model.safetensors.index.json"
-    try:
-        return sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.is_file() else \
-            ["model.safetensors"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelsError(f"{index} is damaged ({error}); save the model again with save_pretrained.") from error
+        raise ModelsError(f"{folder}, the folder of the model {name}, lacks {TOKENIZERS[0]}; save its tokenizer there "
+                          "with save_pretrained.")
+    given_tokenizers.facts(folder)
 
 
 def _alike(name: str, folder: Path, first: Path) -> None:
@@ -91,7 +77,7 @@ def _alike(name: str, folder: Path, first: Path) -> None:
     if kinds[0] != kinds[1]:
         raise ModelsError(f"The model {name} in {folder} is of the architecture {kinds[0]} and {first} of {kinds[1]}; "
                           "features are followed through models of one family.")
-    if given_tokenizers.facts(folder)["model"] != given_tokenizers.facts(first)["model"]:
+    if not tokenizers.alike(folder, first):
         raise ModelsError(f"The model {name} in {folder} has another vocabulary than {first}; all must "
                           "share one tokenizer.")
     own, want = ({tensor: tuple(value.shape) for tensor, value in skeleton(path).state_dict().items()}
@@ -104,10 +90,8 @@ def _alike(name: str, folder: Path, first: Path) -> None:
 
 @functools.cache
 def _config(folder: Path):
-    from transformers import AutoConfig
-
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return pretrained.config(folder)
     except Exception as error:
         raise ModelsError(f"{folder / 'config.json'} cannot be read ({reason(error)}); give a causal language model "
                           "of an architecture that transformers knows.") from error
@@ -119,11 +103,9 @@ def skeleton(folder: Path):
     Raises:
         ModelsError: it is no causal language model.
     """
-    from transformers import AutoModelForCausalLM
-
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(_config(folder))
+            return pretrained.build(_config(folder))
     except (ValueError, KeyError) as error:
         raise ModelsError(f"The model in {folder} is no causal language model ({_config(folder).model_type}); give one "
                           "such as Mistral, Llama, GPT-2 or GPT-NeoX.") from error
@@ -161,20 +143,24 @@ def fingerprint(folder: Path) -> dict[str, str]:
 # Models -------------------------------------------------------------------------------------------
 
 def take(source: Path, tokens, folder: Path):
-    """Write the model in `source`, renumbered and in float32, and its renumbered tokenizer `tokens` into `folder`.
+    """Write the model in `source`, renumbered and in float32, and the renumbered tokenizer `tokens` into `folder`.
+
+    `tokens` is one for all models of a lineage: it says which token opens their documents, whatever each declares.
 
     Raises:
         ModelError: its weights are missing, damaged or not finite.
     """
-    model, opening = lm.load(source), given_tokenizers.facts(source)["opening"]
+    from transformers import GenerationConfig
+
+    model, opening = lm.load(source), given_tokenizers.facts(source)["names"].index(tokens.bos_token)
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     tensors = [embedding.weight, head.weight, getattr(head, "bias", None)]
     for value in {value.data_ptr(): value.data for value in tensors if value is not None}.values():  # tied: once
         value[[0, opening]] = value[[opening, 0]]
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         number = getattr(model.config, name, None)
-        for config in filter(None, (model.config, model.generation_config)):
-            setattr(config, name, {0: opening, opening: 0}.get(number, number) if isinstance(number, int) else None)
+        setattr(model.config, name, {0: opening, opening: 0}.get(number, number) if isinstance(number, int) else None)
+    model.generation_config = GenerationConfig.from_model_config(model.config)  # others' may not be fit to be saved
     lm.save(model, tokens, folder)
     return model
 
@@ -182,8 +168,6 @@ def take(source: Path, tokens, folder: Path):
 def untrained(folder: Path, seed: int):
     """A model of the architecture and sizes of the one in `folder`, with random weights."""
     with import_lock.LOCK, torch.random.fork_rng():
-        from transformers import AutoModelForCausalLM
-
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(_config(folder), attn_implementation="eager")
+        model = pretrained.build(_config(folder))
     return lm.prove(model, f"like {folder}")

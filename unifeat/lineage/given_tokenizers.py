@@ -5,37 +5,34 @@ import json
 import re
 from pathlib import Path
 
-from unifeat.support.errors import UnifeatError, reason
+from unifeat.lm import ModelError, tokenizers
+from unifeat.support.errors import reason
 from unifeat.text import bpe
 
 BYTE_NAMES = {byte: char for char, byte in bpe.BYTES.items()}  # how byte-level BPE writes each byte
 
 
-class ModelsError(UnifeatError):
+class ModelsError(ModelError):
     """Models that cannot be had, or do not belong together."""
 
 
 @functools.cache
 def facts(folder: Path) -> dict:
-    """The tokenizer in `folder`: json (as the tokenizers library writes it), model (all that turns text into numbers),
-    names (of the tokens in order), opening (number of the token that opens a document: its bos or eos, or where it
-    declares neither, as the authors' checkpoints do not, the bos of the model's config.json).
+    """The tokenizer in `folder`: json (as the tokenizers library writes it), names (of the tokens in order), opening
+    (number of the token that opens a document: its bos or eos, or where it declares neither, as the authors'
+    checkpoints do not, the bos of the model's config.json).
 
     Raises:
-        ModelsError: it cannot be read, is not BPE, numbers its tokens with gaps, or has no token to open a document.
+        ModelError: it cannot be read, is not BPE, numbers its tokens with gaps, or has no token to open a document.
     """
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
-    kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else AutoTokenizer
+    found, names = tokenizers.read(folder), tokenizers.names(folder)
     try:
-        found = kind.from_pretrained(folder, local_files_only=True)
-        text = found.backend_tokenizer.to_str()
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except Exception as error:
-        raise ModelsError(f"The tokenizer in {folder} cannot be read ({reason(error)}); save it again with "
+    except ValueError as error:
+        raise ModelsError(f"{folder / 'config.json'} cannot be read ({reason(error)}); save the model again with "
                           "save_pretrained.") from error
+    text = found.backend_tokenizer.to_str()
     state, numbers = json.loads(text), found.get_vocab()
-    names = sorted(numbers, key=numbers.get)
     stated = (found.bos_token_id, found.eos_token_id, config.get("bos_token_id"))
     opening = next((i for i in stated if i in range(len(names))), None)
     for fine, problem in ((state["model"]["type"] == "BPE", "is no byte-pair encoding (BPE)"),
@@ -44,8 +41,7 @@ def facts(folder: Path) -> dict:
         if not fine:
             raise ModelsError(f"The tokenizer in {folder} {problem}; give models with a tokenizer such as GPT-2's, "
                               "Llama's or Mistral's.")
-    model = {key: state[key] for key in ("model", "normalizer", "pre_tokenizer")}
-    return dict(json=text, model=model | dict(names=names), names=names, opening=opening)
+    return dict(json=text, names=names, opening=opening)
 
 
 def tokenizer(folder: Path, context: int):

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
-from unifeat.lm import proof
+from unifeat.lm import folders, proof
 from unifeat.lm.attention import kernel
 from unifeat.lm.hooks import ModelError, context, hook_module
-from unifeat.support import import_lock
+from unifeat.support import import_lock, pretrained
 from unifeat.support.errors import reason
 
 
@@ -38,20 +38,15 @@ def load(folder: str | Path):
     """The causal language model in `folder` (Hugging Face layout, safetensors), in evaluation mode and float32.
 
     Raises:
-        ModelError: no such folder, missing or unreadable weights, weights of another shape or not finite, or an
-            architecture without an MLP to hook.
+        ModelError: what `folders.check` and `proof.prove` refuse; weights that are missing, of another shape or not
+            finite.
     """
     folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} holds no model (config.json is missing); give a folder in Hugging Face layout.")
+    folders.check(folder, "the model")
     with import_lock.LOCK:
-        from transformers import AutoModelForCausalLM
-
         _quiet()
         try:
-            model, info = AutoModelForCausalLM.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, dtype=torch.float32,
-                attn_implementation="eager", output_loading_info=True)
+            model, info = pretrained.model(folder, dtype=torch.float32, output_loading_info=True)
         except Exception as error:
             raise ModelError(f"The model in {folder} cannot be loaded ({reason(error)}); save it again with "
                              "save_pretrained, weights as safetensors.") from error

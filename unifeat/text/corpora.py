@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unifeat.support import import_lock
+from unifeat.support import import_lock, pretrained
 from unifeat.text import bpe
 from unifeat.text.bpe import EOS
 from unifeat.text.deduplicate import distinct
@@ -127,7 +127,7 @@ def load(folder: Path) -> Corpus:
         with import_lock.LOCK:
             from transformers import PreTrainedTokenizerFast
 
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
+            tokenizer = pretrained.load(PreTrainedTokenizerFast, folder / "tokenizer")
         corpus = Corpus(folder, tokenizer, facts["rows"], facts["context"], bpe.token_bytes(tokenizer))
         for domain in corpus.domains:
             for split in SPLITS:

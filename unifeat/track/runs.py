@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from unifeat import lm
-from unifeat.lineage import given, given_tokenizers, read
+from unifeat.lineage import given, read
 from unifeat.lineage.checks import check
 from unifeat.lineage.lineage import Lineage
 from unifeat.lineage.run import Run
@@ -84,7 +84,7 @@ def start(models: dict[str, tuple[str, str]], text: Texts, quick: bool, hook: st
 
     Raises:
         ModelsError, ModelError: models that cannot be read or do not belong together, or have no such hook point.
-        TrackError: they open documents with different tokens, or there is too little text.
+        TrackError: there is too little text.
     """
     p = profile(quick)
     p = replace(p, shipped=False, text={name: Text(label=text.labels[name], source="files", path=str(path))
@@ -92,7 +92,6 @@ def start(models: dict[str, tuple[str, str]], text: Texts, quick: bool, hook: st
     if context:
         p = replace(p, corpora=replace(p.corpora, context=min(context, p.corpora.context)))
     folders = model_folders({role: where for role, (where, _) in models.items()})
-    _same_opening(folders)
     names = named({role: (folders[role], label) for role, (_, label) in models.items()})
     members, parent = {}, ""
     for role, (_, label) in models.items():
@@ -127,17 +126,6 @@ def model_folders(models: dict[str, str]) -> dict[str, Path]:
         path = Path(where).expanduser()
         members[role] = Member(given=where if HUB.fullmatch(where) and not path.exists() else str(path.resolve()))
     return given.folders(replace(profile(True), models=members), paths.downloads())
-
-
-def _same_opening(folders: dict[str, Path]) -> None:
-    """All models are read as the first's tokenizer numbers its tokens; the one that opens a document is moved to 0."""
-    facts = {role: given_tokenizers.facts(folder) for role, folder in folders.items()}
-    words = {role: one["names"][one["opening"]] for role, one in facts.items()}
-    (first, word), *rest = words.items()
-    for role, other in rest:
-        if other != word:
-            raise TrackError(f"The tokenizer of {first} opens a document with {word!r} and that of {role} with "
-                             f"{other!r}; save {first}'s tokenizer into a copy of {role}.")
 
 
 def named(folders: dict[str, tuple[Path, str]]) -> dict[str, str]:

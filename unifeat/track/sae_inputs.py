@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from unifeat import lm
-from unifeat.lineage import given, given_tokenizers
+from unifeat.lineage import given
+from unifeat.lm import tokenizers
 from unifeat.sae import Sae, SaeError, folders
 from unifeat.track.inputs import TrackError
 from unifeat.track.runs import TrackRun, activation_width, model_folders
@@ -54,8 +55,7 @@ def common_context(models: tuple[str, str]) -> int:
     """
     found = [folder for role, model in zip("AB", models, strict=True)
              for folder in model_folders({f"of {role}": model}).values()]
-    first, second = (given_tokenizers.facts(folder) for folder in found)
-    if first["model"] != second["model"] or first["opening"] != second["opening"]:
+    if not tokenizers.alike(*found):
         raise TrackError(f"The models {models[0]} and {models[1]} have different tokenizers; features can only be "
                          "compared on the same tokens.")
     return min(lm.describe(given.skeleton(folder))["context"] for folder in found)
