@@ -189,3 +189,26 @@ def test_models_that_open_documents_with_other_tokens_are_read_on_the_bases(tmp_
             want = lm.load(source)(input_ids=torch.from_numpy(ids)).logits
             have = run.model(name)(input_ids=torch.from_numpy(renumbered)).logits
             torch.testing.assert_close(have[..., 3:], want[..., 3:], atol=1e-5, rtol=0)
+
+
+def test_tied_embeddings_in_shards_are_taken_trained_and_merged(tmp_path, small):
+    """One tensor under two names: read from shards, trained, saved, merged and read again."""
+    from unifeat.merging import mergekit
+
+    model = networks.network(networks.CONFIGS["gpt2"])
+    model.save_pretrained(tmp_path / "mine", max_shard_size="8KB")
+    networks.tokenizer("gpt2").save_pretrained(tmp_path / "mine")
+    assert len(folders.weights(tmp_path / "mine")) > 1
+    run = open_run(small('[models.base]\ngiven = "mine"\ntext = ["english"]\n[models.lua]\nparent = "base"\n'
+                         'finetune = { text = ["lua"] }\n'))
+    for name in ("base", "lua"):
+        ours = run.model(name)
+        assert ours.get_output_embeddings().weight is ours.get_input_embeddings().weight
+        assert "lm_head.weight" not in load_file(run.model_folder(name) / "model.safetensors")
+    recipe = tmp_path / "merge.yml"
+    recipe.write_text(f"models: [{{model: {run.model_folder('base')}}}, {{model: {run.model_folder('lua')}}}]\n"
+                      f"merge_method: slerp\nbase_model: {run.model_folder('base')}\nparameters: {{t: 0.5}}")
+    mergekit.apply(recipe, tmp_path / "merged")
+    merged = lm.load(tmp_path / "merged")
+    assert merged.get_output_embeddings().weight is merged.get_input_embeddings().weight
+    assert not torch.equal(merged.state_dict()["lm_head.weight"], run.model("base").state_dict()["lm_head.weight"])

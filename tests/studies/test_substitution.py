@@ -94,8 +94,9 @@ def test_kl_by_hand():
     """A model whose logits are its stream, pushed from even odds to 1 : 3 on the first of two tokens."""
     head = torch.nn.Linear(2, 2, bias=False)
     head.weight.data = torch.eye(2)
-    base = torch.nn.Module()
-    base.norm = torch.nn.LayerNorm(2)
+    base, block = torch.nn.Module(), torch.nn.Module()
+    block.mlp = torch.nn.Linear(2, 2)
+    base.layers, base.norm = torch.nn.ModuleList([block]), torch.nn.LayerNorm(2)
     base.norm.forward = lambda x: x
     model = torch.nn.Module()
     model.base_model, model.get_output_embeddings = base, lambda: head

@@ -1,4 +1,4 @@
-"""Models that are given instead of trained: folders in Hugging Face layout, or names on the hub.
+"""Models that are given instead of trained: folders in Hugging Face layout, GGUF files, or names on the hub.
 
 All modules take token 0 for the one that opens a document. A given model is therefore kept renumbered: the token that
 opens its documents and token 0 change places, in its embeddings and in its tokenizer, and nothing else does.
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from unifeat import lm
-from unifeat.lineage import given_tokenizers
+from unifeat.lineage import gguf_files, given_tokenizers
 from unifeat.lineage.given_tokenizers import ModelsError
 from unifeat.lineage.lineage import Lineage
 from unifeat.lm import folders as model_folders
@@ -32,12 +32,19 @@ def folders(lineage: Lineage, downloads: Path) -> dict[str, Path]:
     Raises:
         ModelsError: a missing folder or file, no network, or models that differ in architecture, sizes or tokenizer.
     """
-    found = {name: Path(one.given) if Path(one.given).is_absolute() else _fetched(one, downloads)
-             for name, one in lineage.models.items() if one.given}
+    found = {name: _folder(one, downloads) for name, one in lineage.models.items() if one.given}
     for name, path in found.items():
         _complete(name, path)
         _alike(name, path, next(iter(found.values())))
     return found
+
+
+def _folder(one, downloads: Path) -> Path:
+    """Where a given model is; one on the hub or in a GGUF file once it is fetched or unpacked."""
+    path = Path(one.given)
+    if not path.is_absolute():
+        return _fetched(one, downloads)
+    return gguf_files.unpacked(path, downloads) if path.suffix == ".gguf" and path.is_file() else path
 
 
 def _fetched(one, downloads: Path) -> Path:

@@ -136,7 +136,7 @@ class Member:
     published_sweep: str = ""  # a CSV of a paper's own sweep along this merge, drawn beside this run's
     t: float | str = "balanced"  # a number, or balanced: both parents keep the same share of their accuracy
     checkpoint: Checkpoint | None = None
-    given: str = ""  # a folder in Hugging Face layout (from the lineage's own folder), or a name on the hub
+    given: str = ""  # a folder in Hugging Face layout or a GGUF file (from the lineage's own folder), or a hub name
     revision: str = ""  # of a hub name: its commit, or the first digits
     untrained: Untrained | None = None
     quantized: int = 0  # bits to which the parent's weights are rounded

@@ -28,8 +28,9 @@ class Checkpoint:
             return None
         try:
             with safe_open(self.file, "pt") as file:
-                names = file.keys()
-                return {name: file.get_tensor(name) for name in names}, json.loads(file.metadata()["state"])
+                names, state, shared = file.keys(), *map(json.loads, map(file.metadata().get, ("state", "shared")))
+                tensors = {name: file.get_tensor(name) for name in names}
+                return tensors | {name: tensors[first] for name, first in shared.items()}, state
         except SafetensorError:  # the disk lost it; the stage starts again
             return None
 
@@ -38,13 +39,21 @@ class Checkpoint:
         return self.file is not None and time.monotonic() - self.saved >= self.every
 
     def save(self, tensors: dict[str, torch.Tensor], state: dict) -> None:
-        """Replace the saved state by these tensors and JSON-able values."""
+        """Replace the saved state by these tensors and JSON-able values; tensors in one memory are kept once."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         new = self.file.with_suffix(".new")
-        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, new,
-                  {"state": json.dumps(state)})
+        firsts = {}
+        shared = {name: first for name, value in tensors.items() if (first := firsts.setdefault(_memory(value), name))
+                  != name}  # tied embeddings; safetensors refuses them
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items() if name not in shared},
+                  new, {"state": json.dumps(state), "shared": json.dumps(shared)})
         os.replace(new, self.file)
         self.saved = time.monotonic()
+
+
+def _memory(value: torch.Tensor) -> tuple:
+    """What two tensors have in common that are the same numbers in the same memory."""
+    return (value.data_ptr() or id(value), value.dtype, value.shape, value.stride())
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
