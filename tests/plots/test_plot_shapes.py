@@ -1,7 +1,9 @@
 """Every figure of lineages of every shape, up to eight models and eight domains with long and odd names."""
 
+import warnings
+
 import pytest
-from plot_frames import FIGURES, NINE, SHAPES, cases, drawn, ladder
+from plot_frames import FIGURES, NINE, NUMBERED, SHAPES, TOPICS, cases, drawn, ladder, shape
 from plot_reading import faults, read, texts
 
 from unifeat import plots
@@ -59,3 +61,17 @@ def test_models_and_edges_that_a_theme_does_not_have_are_drawn_in_grey():
 
 def test_the_tables_rows_are_those_that_the_figure_of_verdicts_names():
     assert tuple(agreement.SHARE_NAMES) == weight_matching.ROWS and weight_matching.FEATURES[0] == "all"
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_character_that_the_font_lacks_is_drawn_by_its_number(name, monkeypatch):
+    """Chinese, Thai and emoji labels; Arabic, Hebrew and accents have shapes. Nothing warns of a missing one."""
+    labels = ["模型", "ไทย", "🙂", "نموذج", "שלום", "Modèle", "x", "y"]
+    look = shape(NUMBERED[:4], [(NUMBERED[i], NUMBERED[j]) for i, j in ((0, 1), (0, 2), (1, 3), (2, 3))],
+                 TOPICS[:4], None, dict(zip(NUMBERED[:4] + TOPICS[:4], labels, strict=True)))
+    fig = FIGURES[name](look)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        style._render(fig, "png")
+    words = read(fig)
+    assert not {"模", "🙂"} & {*words}

@@ -107,7 +107,7 @@ def test_importing_draws_and_changes_nothing():
 def test_what_is_left_out_says_so_in_one_sentence():
     out = plots.LeftOut("No *figure* for a_b costs $5.")
     assert str(out) == "No *figure* for a_b costs $5."
-    assert out._repr_markdown_() == r"*No \*figure\* for a\_b costs \$5.*"
+    assert out._repr_markdown_() == r"*No \*figure\* for a_b costs \$5.*"
 
 
 def test_names_fit_and_stay_apart():

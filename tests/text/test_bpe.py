@@ -29,3 +29,13 @@ def test_tokenizer_in_hugging_face_layout(built):
     assert tokenizer.bos_token_id == tokenizer.eos_token_id == tokenizer.pad_token_id == bpe.EOS
     assert len(tokenizer) == len(built.token_bytes) == CONFIG.vocab and built.token_bytes[0] == 0
     assert all(len(tokenizer.tokenize(digits)) == 4 for digits in ("2024", "0000"))
+
+
+def test_a_word_without_end_does_not_take_time_with_the_square_of_its_length():
+    """It is learned from in pieces; text that people write is learned from whole."""
+    text = "a few words of text, " * 2000
+    assert bpe._cut(text) == [text] and bpe._cut("") == [""]
+    pieces = bpe._cut("see " + "x" * 25_000 + " and")
+    assert [len(piece) for piece in pieces] == [10_004, 10_000, 5_004] and "".join(pieces).startswith("see xx")
+    tokenizer = bpe.train([text, "ab" * 30_000], 300)
+    assert tokenizer.decode(tokenizer.encode("abab few words").ids) == "abab few words"

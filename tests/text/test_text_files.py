@@ -3,6 +3,7 @@
 import gzip
 import json
 import lzma
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,3 +122,44 @@ def test_what_is_absent_is_named(tmp_path):
 def test_rows_of_both_keys(tmp_path):
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, [dict(text="one", content="no"), dict(content="two")])))
     assert files.read(tmp_path / "a.jsonl") == ["one", "two"]
+
+
+def test_names_in_capitals_packed_texts_and_linked_folders_are_read(tmp_path, capsys):
+    put(tmp_path / "elsewhere", "linked.txt")
+    put(tmp_path / "x", "A.TXT", "B.JSONL", "c/D.Md", "e.pdf", "f.PDF", "LICENSE")
+    with gzip.open(tmp_path / "x" / "g.TXT.GZ", "wb") as file:
+        file.write("a packed text<|endoftext|>and another é".encode())
+    (tmp_path / "x" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "x" / "round").symlink_to(tmp_path / "x")
+    found = files.inside("any", tmp_path / "x")
+    assert names(tmp_path / "x", found) == ["A.TXT", "B.JSONL", "c/D.Md", "g.TXT.GZ", "link/linked.txt"]
+    assert files.read(tmp_path / "x" / "g.TXT.GZ") == ["a packed text", "and another é"]
+    files.find("x", tmp_path)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "1 .PDF, 1 .pdf, 1 LICENSE (text is read from .txt" in said
+    assert names(tmp_path, files.find("X", put(tmp_path / "y", "X.JSONL"))) == ["y/X.JSONL"]
+
+
+def test_a_closed_folder_is_named(tmp_path, monkeypatch):
+    put(tmp_path / "x", "a.txt", "closed/b.txt")
+    scan = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)  # root may read everything
+    with pytest.raises(CorpusError, match="closed cannot be read .Permission denied.; see to its permissions"):
+        files.inside("any", tmp_path / "x")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+def test_a_document_that_is_a_whole_corpus_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(files, "LONGEST", 100)
+    text = "word " * 30
+    (tmp_path / name).write_text(text if name == "a.txt" else json.dumps(dict(text=text)))
+    with pytest.raises(CorpusError, match=r"has a document of 0 MB; put <.endoftext.> between the documents"):
+        files.read(tmp_path / name)
+    (tmp_path / name).write_text("word " * 15 if name == "a.txt" else json.dumps(dict(text="word")))
+    assert len(files.read(tmp_path / name)) == 1

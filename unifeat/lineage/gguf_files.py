@@ -14,8 +14,8 @@ PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 # Patterns: llama.cpp, src/llama-vocab.cpp, llm_tokenizer_bpe.
 GPT2 = ("default", "gpt-2", "gpt2", "phi-2", "mpt", "olmo", "jais")
 DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
-WORDS = (r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+"
-         r"[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+WORDS = (r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s"
+         r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 SPLITS = {"{1,3}": ("llama-bpe", "llama3", "llama-v3", "falcon3", "smaug-bpe", "dbrx"),
           "": ("qwen2", "deepseek-r1-qwen", "stablelm2", "hunyuan", "megrez")}
 

@@ -3,7 +3,6 @@
 import functools
 import io
 import math
-import re
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,18 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.style  # noqa: F401  (makes mpl.style available without pyplot)
 import numpy as np
+from matplotlib import font_manager
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter
 from matplotlib.transforms import Bbox
+from pandas import DataFrame
 
-from unifeat.support.theme import GREY
+from unifeat.support import markdown
+from unifeat.support.theme import GREY, Theme
 
 STYLE = Path(__file__).parent / "unifeat.mplstyle"
 WIDTH = 7.2  # inches, every figure: the text width of a page
@@ -40,7 +45,7 @@ class LeftOut:
         return self.sentence
 
     def _repr_markdown_(self) -> str:
-        return "*" + re.sub(r"([\\`*_$<\[])", r"\\\1", self.sentence) + "*"
+        return f"*{markdown.plain(self.sentence)}*"
 
 
 def crowded(models, figure: str, where: str) -> LeftOut | None:
@@ -65,15 +70,46 @@ def styled(draw):
     @functools.wraps(draw)
     def wrapper(*args, **kwargs):
         with mpl.style.context(STYLE, after_reset=True):
+            args, kwargs = map(_spelled, args), {name: _spelled(value) for name, value in kwargs.items()}
             fig = draw(*args, **kwargs)
             if isinstance(fig, LeftOut):
                 return fig
+            for text in fig.findobj(Text):
+                text.set_text(drawable(text.get_text(), font_manager.findfont(text.get_fontproperties())))
+            for axis in fig.findobj(Axis):  # which write their labels anew from these
+                if isinstance(names := axis.get_major_formatter(), FixedFormatter):
+                    names.seq = [drawable(name, font_manager.findfont("DejaVu Sans")) for name in names.seq]
             fig.get_layout_engine().execute(fig)
             fig.set_layout_engine("none")
             _rounded(fig)
         return fig
 
     return wrapper
+
+
+def _spelled(value):
+    """A theme, or a table with names of groups that were made of one, as `drawable` spells it."""
+    spell = functools.partial(drawable, font=font_manager.findfont("DejaVu Sans"))
+    if isinstance(value, Theme):
+        return value.spelled(spell)
+    return value.assign(group=value["group"].map(spell)) if isinstance(value, DataFrame) and "group" in value else value
+
+
+def drawable(text: str, font: str) -> str:
+    """A text whose characters the font in the file `font` has; others by their numbers, as boxes would look alike.
+
+    >>> drawable("a 模", font_manager.findfont("DejaVu Sans"))
+    'a ⟨U+6A21⟩'
+    """
+    if text.isascii():
+        return text
+    return "".join(char if ord(char) in _glyphs(font) or char in "\n\u200b" else f"⟨U+{ord(char):04X}⟩"
+                   for char in text)
+
+
+@functools.cache
+def _glyphs(path: str) -> frozenset:
+    return frozenset(font_manager.get_font(path).get_charmap())
 
 
 def _rounded(fig) -> None:

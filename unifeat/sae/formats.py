@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from unifeat.lm import HOOK
 from unifeat.sae.model import Sae, SaeError
-from unifeat.support import store
+from unifeat.support import markdown, store
 
 SAELENS = {"relu": "standard", "topk": "topk", "batchtopk": "jumprelu"}  # their architecture by our kind
 SAELENS_VERSION = "6.54.0"  # the release whose layout is written
@@ -210,7 +210,7 @@ def _markdown(frame: pd.DataFrame) -> str:
     | lua | 1.2346 |  |
     """
     def cell(value):
-        return "" if pd.isna(value) else f"{value:.4f}" if isinstance(value, float) else str(value)
+        return "" if pd.isna(value) else f"{value:.4f}" if isinstance(value, float) else markdown.plain(str(value))
 
     rows = ["| " + " | ".join(map(cell, row)) + " |" for row in [frame.columns, *frame.itertuples(index=False)]]
     return "\n".join([rows[0], "|" + "---|" * len(frame.columns), *rows[1:]])

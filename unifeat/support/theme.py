@@ -46,6 +46,14 @@ class Theme:
         """A model's short label."""
         return self.model(name).short
 
+    def spelled(self, spell) -> "Theme":
+        """The theme with every text t of its looks written spell(t)."""
+        def look(one):
+            return replace(one, label=spell(one.label), short=spell(one.short), phrase=spell(one.phrase))
+
+        models, domains = ({name: look(one) for name, one in looks.items()} for looks in (self.models, self.domains))
+        return replace(self, models=models, domains=domains)
+
     def edge(self, parent: str, child: str) -> str:
         """An edge as it is written in figures.
 

@@ -1,9 +1,13 @@
 """A user's own texts: .txt, .md, .jsonl (also .gz, .xz, .zst), .parquet and source files, into documents."""
 
+import functools
 import gzip
 import io
 import json
 import lzma
+import os
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +16,9 @@ from unifeat.support.errors import UnifeatError
 SPECIAL = "<|endoftext|>"  # in a .txt file, ends a document
 EXTENSIONS = {"python": ".py", "lua": ".lua"}
 UNPACKED, RATIO = 64 * 2**20, 200  # a packed file may unpack to so many bytes, or to so many times its own size
-FORMATS = (".txt", ".md", ".jsonl", ".jsonl.gz", ".jsonl.xz", ".jsonl.zst", ".parquet")
+PACKED = (".gz", ".xz", ".zst")
+FORMATS = (*(kind + packed for kind in (".txt", ".md", ".jsonl") for packed in ("", *PACKED)), ".parquet")
+LONGEST = 200_000_000  # bytes of a document; what is longer is a whole corpus without marks between its documents
 
 
 class CorpusError(UnifeatError):
@@ -31,8 +37,8 @@ def find(domain: str, folder: Path, language: str = "") -> list[Path]:
         raise CorpusError(f"The corpora folder {folder} does not exist; set corpora.folder to one with a "
                           f"subfolder or file for each domain, such as {domain}.jsonl.")
     formats, own = _formats(language), folder / domain
-    found = own.rglob("*") if own.is_dir() else folder.glob(f"{domain}.*")
-    paths = _readable(found, folder, formats)
+    paths = (walk(own, formats) if own.is_dir() else
+             sorted(path for path in folder.iterdir() if path.name.startswith(f"{domain}.") and _known(path, formats)))
     if not paths:
         raise CorpusError(f"{folder} has nothing for the domain {domain}: add a subfolder {domain}/ or a "
                           f"file {domain}.jsonl (formats: {', '.join(formats)}).")
@@ -49,7 +55,7 @@ def inside(domain: str, path: Path, language: str = "") -> list[Path]:
         return [path]
     if not path.is_dir():
         raise CorpusError(f"The text of the domain {domain}, {path}, does not exist; correct its path.")
-    paths = _readable(path.rglob("*"), path, _formats(language))
+    paths = walk(path, _formats(language))
     if not paths:
         raise CorpusError(f"{path} has nothing for the domain {domain} (formats: {', '.join(_formats(language))}).")
     return paths
@@ -59,23 +65,62 @@ def _formats(language: str) -> tuple[str, ...]:
     return FORMATS + ((EXTENSIONS[language],) if language else ())
 
 
-def _readable(found, folder: Path, formats: tuple[str, ...]) -> list[Path]:
-    return sorted(path for path in found if path.is_file() and path.name.endswith(formats)
-                  and not any(part.startswith(".") for part in path.relative_to(folder).parts))
+def walk(folder: Path, formats: tuple[str, ...] = FORMATS) -> list[Path]:
+    """Files in `folder` and below in `formats`, in capitals or not, sorted; linked folders too, hidden ones not.
+
+    What is left out for its kind is counted on the terminal, once.
+
+    Raises:
+        CorpusError: a subfolder that may not be read.
+    """
+    def closed(error):
+        raise CorpusError(f"{error.filename} cannot be read ({error.strerror}); see to its permissions, or move it "
+                          "away.")
+
+    found, other, seen = [], Counter(), set()
+    for where, inside, names in os.walk(folder, onerror=closed, followlinks=True):
+        place = os.path.realpath(where)
+        inside[:] = [] if place in seen else [name for name in inside if not name.startswith(".")]
+        for name in names if place not in seen else ():
+            if _known(path := Path(where, name), formats):
+                found.append(path)
+            elif not name.startswith("."):
+                other[path.suffix or name] += 1
+        seen.add(place)  # a link to a folder above would lead round and round
+    if other:
+        _say(folder, ", ".join(f"{count} {kind}" for kind, count in sorted(other.items())[:8]), formats)
+    return sorted(found)
+
+
+def _known(path: Path, formats: tuple[str, ...]) -> bool:
+    return path.name.lower().endswith(formats) and not path.name.startswith(".") and path.is_file()
+
+
+@functools.cache
+def _say(folder: Path, kinds: str, formats: tuple[str, ...]) -> None:
+    print(f"Left out of {folder}: {kinds} (text is read from {', '.join(formats)}).", file=sys.stderr, flush=True)
 
 
 def read(path: Path) -> list[str]:
     """Documents of one file: rows of .jsonl or .parquet (text or content), else the file, split at SPECIAL.
 
     Raises:
-        CorpusError: binary, not UTF-8, damaged, not permitted, unpacks to too much, or without a text column.
+        CorpusError: binary, not UTF-8, damaged, not permitted, unpacks to too much, without a text column, or with a
+            document of more than LONGEST bytes.
     """
+    name = path.name.lower()
     try:
-        if path.name.endswith(".parquet"):
-            return _parquet(path)
-        if ".jsonl" in path.name:
-            return _jsonl(path)
-        return [part for part in _text(path, path.read_bytes()).split(SPECIAL) if part.strip()]
+        if name.endswith(".parquet"):
+            texts = _parquet(path)
+        elif ".jsonl" in name:
+            texts = _jsonl(path)
+        else:
+            data = _unpacked(path) if name.endswith(PACKED) else path.read_bytes()
+            texts = [part for part in _text(path, data).split(SPECIAL) if part.strip()]
+        if (size := max(map(len, texts), default=0)) > LONGEST:
+            raise CorpusError(f"{path} has a document of {size / 1e6:,.0f} MB; put {SPECIAL} between the documents of "
+                              "a text file, or give one document a row in .jsonl.")
+        return texts
     except OSError as error:
         raise CorpusError(f"{path} cannot be read ({error.strerror or error}); see to its permissions or copy it "
                           "again.") from error
@@ -131,10 +176,10 @@ def _unpacked(path: Path) -> bytes:
 
 def _parts(path: Path) -> Iterator[bytes]:
     """The unpacked bytes of a file, a few at a time."""
-    if path.suffix == ".zst":
+    if path.suffix.lower() == ".zst":
         yield from _zstd_parts(path)
         return
-    with {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)(path, "rb") as file:
+    with {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix.lower(), open)(path, "rb") as file:
         while part := file.read(2**20):
             yield part
 

@@ -69,10 +69,11 @@ def _domains(path: Path) -> dict[str, list[Path]]:
         return {path.name: [path]}
     if not path.is_dir():
         raise TrackError(f"--text {path} does not exist; give a folder of text or a file.")
-    loose = [one for one in path.iterdir() if one.is_file() and one.name.endswith(files.FORMATS) and one.name[0] != "."]
-    inside = {} if loose else {one.name: _inside(one) for one in sorted(path.iterdir()) if one.is_dir()
+    loose = [one for one in path.iterdir() if one.is_file() and one.name.lower().endswith(files.FORMATS)
+             and one.name[0] != "."]
+    inside = {} if loose else {one.name: files.walk(one) for one in sorted(path.iterdir()) if one.is_dir()
                                and one.name[0] != "."}
-    inside = {label: paths for label, paths in inside.items() if paths} or {path.name: _inside(path)}
+    inside = {label: paths for label, paths in inside.items() if paths} or {path.name: files.walk(path)}
     if not any(inside.values()):
         raise TrackError(f"--text {path} holds no text that can be read ({', '.join(files.FORMATS)}); give a folder or "
                          "file of text.")
@@ -80,11 +81,6 @@ def _domains(path: Path) -> dict[str, list[Path]]:
         raise TrackError(f"--text {path} has {len(inside)} subfolders, each a domain of its own, and a track takes "
                          f"{DOMAINS}; give one of them, or put the files into one folder.")
     return inside
-
-
-def _inside(folder: Path) -> list[Path]:
-    return sorted(one for one in folder.rglob("*") if one.is_file() and one.name.endswith(files.FORMATS)
-                  and not any(part.startswith(".") for part in one.relative_to(folder).parts))
 
 
 def _some(paths: list[Path], limit: int) -> list[Path]:
