@@ -35,6 +35,10 @@ export GOMP_SPINCOUNT ?= 10000
 export PYTHONDONTWRITEBYTECODE :=
 # In a conda environment Python would take the user's own packages (~/.local) before the pinned ones.
 export PYTHONNOUSERSITE := 1
+# A cluster's modules set these: other packages before the pinned ones, a window to draw in that nothing here opens.
+unexport PYTHONPATH PYTHONHOME MPLBACKEND
+# Files and pipes are UTF-8, whatever the locale.
+export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help env lock figures estimate controls studies explorer verify gc test lint unit soak nbval bench audit lab notebooks docs clean install one

@@ -8,6 +8,7 @@ a folder to the hub, `merge` makes a model from a mergekit file.
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 from pathlib import Path
@@ -28,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that is not UTF-8 shows \\xe9 for what it lacks
             stream.reconfigure(errors="backslashreplace")
+    os.environ.pop("MPLBACKEND", None)  # an unknown one stops matplotlib's import, here and in notebooks' kernels
     options = _parser().parse_args(arguments)
     try:
         with _terminable():

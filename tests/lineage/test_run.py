@@ -8,6 +8,7 @@ import tiny
 from unifeat.lineage import read
 from unifeat.lineage.run import Run, open_run, opened
 from unifeat.support import paths, store
+from unifeat.support.errors import UnifeatError
 
 
 def test_environment_wins_over_a_notebooks_parameters(monkeypatch, tmp_path):
@@ -96,3 +97,9 @@ def test_labels_and_colors_of_domains_move_no_key(keys, lineage):
 def test_the_order_of_domains_is_in_the_key_since_the_comparison_text_has_it(keys, lineage):
     turned = dict(reversed(lineage.text.items()))
     assert keys(dataclasses.replace(lineage, text=turned))["corpora"] != keys(lineage)["corpora"]
+
+
+def test_papermills_numbers_are_names():
+    """`papermill -p CORPORA 2024` gives a notebook the number 2024 for a folder of that name."""
+    with pytest.raises(UnifeatError, match="2024"):
+        open_run("smoke", 2024)

@@ -128,7 +128,7 @@ def test_a_lineage_of_the_users_has_figures_of_its_own_and_runs_again_when_its_o
     (["--from", "99"], "FROM=99 is the number of no notebook;"),
     (["--lineage", "/no/gone.toml"], "Lineage '/no/gone.toml' does not exist;"),
     (["--models", "a"], "MODELS=a must list models as name=folder,name=folder,"),
-    (["--models", "a=/no/such/folder"], "The folder of the model a, /no/such/folder does not exist;"),
+    (["--models", "a=/no/such/folder"], "The folder of the model a, /no/such/folder, does not exist;"),
 ])
 def test_bad_arguments_are_one_sentence_and_status_2(repository, capsys, arguments, message):
     assert cli.main(["figures", *arguments]) == 2

@@ -154,6 +154,15 @@ def test_packages_of_the_users_do_not_stand_before_the_pinned_ones():
     assert "PYTHONNOUSERSITE=1" in done.stdout.splitlines()
 
 
+def test_what_a_clusters_modules_set_reaches_no_command():
+    """Other packages before the pinned ones, and a backend that matplotlib does not have."""
+    done = subprocess.run(["make", "-f", "-", "show"], input="include Makefile\nshow:\n\t@env\n", cwd=ROOT, text=True,
+                          env=os.environ | dict(PYTHONPATH="/opt/numpy", PYTHONHOME="/opt", MPLBACKEND="none"),
+                          capture_output=True, check=True)
+    assert not [line for line in done.stdout.splitlines() if line.startswith(("PYTHONPATH", "PYTHONHOME", "MPLB"))]
+    assert "PYTHONUTF8=1" in done.stdout.splitlines()
+
+
 def test_environment_is_installed_again_only_when_the_lock_or_the_place_differs(old_python):
     active = old_python.parent.parent
     stamp = active / "unifeat.stamp"

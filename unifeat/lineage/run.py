@@ -30,7 +30,7 @@ def open_run(lineage: str = "laptop", corpora: str = "", models: str = "", hook:
 
     UNIFEAT_LINEAGE, _CORPORA, _MODELS and _HOOK in the environment win over the arguments.
     """
-    names = [os.environ.get(f"UNIFEAT_{name}") or value for name, value in
+    names = [str(os.environ.get(f"UNIFEAT_{name}") or value) for name, value in  # papermill reads 2024 as a number
              dict(LINEAGE=lineage, CORPORA=corpora, MODELS=models, HOOK=hook).items()]
     return opened(choose(names[0], names[1], names[3], names[2]), paths.figures(*names))
 

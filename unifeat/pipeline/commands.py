@@ -99,6 +99,8 @@ def _execute(found: list[Path], which, lineage: Lineage, promised, tables, kind:
     for name, value in KERNEL.items():
         os.environ.setdefault(name, value)
     folder, began = paths.figures(*which), time.perf_counter()
+    for place, name in ((folder, "UNIFEAT_FIGURES"), (executed(*which), "UNIFEAT_STORE")):
+        paths.writable(place, name)
     parameters = dict(LINEAGE=which[0], CORPORA=which[1])
     more["order"] = [lineage.names, lineage.domains]  # of which figures depend too, and which no digest of tables sees
     with maintenance.asking(paths.store(), f"{kind}-{paths.run_name(*which)}") as left_out:
@@ -156,7 +158,7 @@ def _guide() -> None:
     from unifeat.pipeline import answers
     from unifeat.studies import persistence
 
-    guide, where = paths.ROOT / "notebooks" / f"{promises.GUIDE}.ipynb", paths.ROOT / "build" / "notebooks" / "guide"
+    guide, where = paths.ROOT / "notebooks" / f"{promises.GUIDE}.ipynb", paths.notebooks() / "guide"
     notebooks.run_notebooks([guide], where, {}, _print, notebook_cache.code())
     run = opened(choose(demo.make() / "mine.toml", hook=demo.HOOK), where)
     answer = answers.guide(persistence.persistence(run), run.lineage.comparison.tau)
@@ -227,7 +229,7 @@ def gc(options: argparse.Namespace) -> int:
 
 def executed(lineage: str, corpora: str, models: str = "", hook: str = "") -> Path:
     """Folder of the executed notebooks of a run."""
-    return paths.ROOT / "build" / "notebooks" / paths.run_name(lineage, corpora, models, hook)
+    return paths.notebooks() / paths.run_name(lineage, corpora, models, hook)
 
 
 def _print(outcome) -> None:

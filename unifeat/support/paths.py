@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from unifeat.support.errors import UnifeatError
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -29,6 +31,23 @@ def figures(lineage: str, corpora: str, models: str = "", hook: str = "") -> Pat
 def store() -> Path:
     """The artefact store: build/store of a clone, else ~/.cache/unifeat/store; UNIFEAT_STORE overrides."""
     return Path(os.environ.get("UNIFEAT_STORE") or _work() / "store").expanduser().resolve()
+
+
+def notebooks() -> Path:
+    """Executed notebooks: build/notebooks of a clone; where UNIFEAT_STORE is set, beside that store."""
+    own = os.environ.get("UNIFEAT_STORE")
+    return store().with_name(f"{store().name}-notebooks") if own else _work() / "notebooks"
+
+
+def writable(folder: Path, name: str) -> None:
+    """Refuse a folder that this user may not write to. name: the variable that puts it elsewhere.
+
+    Raises:
+        UnifeatError: so.
+    """
+    above = next(place for place in (folder, *folder.parents) if place.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        raise UnifeatError(f"{folder} cannot be written to; set {name} to a folder of yours and run the command again.")
 
 
 def downloads() -> Path:
