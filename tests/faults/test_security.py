@@ -199,7 +199,7 @@ def test_the_package_opens_no_pickle_and_trusts_no_remote_code():
             given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
             assert name not in {"eval", "exec", "pd.read_pickle", "os.system"}, path
             if name == "torch.load":  # of dictionary_learning's format: see below
-                assert path.name == "folders.py" and given["weights_only"] == "True", path
+                assert path.name == "dictionaries.py" and given["weights_only"] == "True", path
             assert given.get("trust_remote_code", "False") == given.get("shell", "False") == "False", path
             if name in {"np.load", "numpy.load"}:
                 assert given["allow_pickle"] == "False", path

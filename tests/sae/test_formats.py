@@ -2,6 +2,8 @@
 
 import json
 import math
+import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from unifeat.sae import formats, plain
+from unifeat.sae import folders, formats, model, plain
 from unifeat.sae.model import KINDS, Sae, SaeError
 
 SAES = st.builds(lambda *a: make(*a), st.sampled_from(KINDS), st.integers(1, 9), st.integers(1, 12),
@@ -113,7 +115,7 @@ def test_an_encoder_without_b_dec_and_scaling_by_decoder_norms_are_folded_in(tmp
 
 
 @pytest.mark.parametrize(("config", "tensors", "words"), [
-    (dict(architecture="gated"), {}, "its architecture is gated"),
+    (dict(architecture="poem"), {}, "its architecture is poem"),
     (dict(normalize_activations="layer_norm"), {}, "its normalize_activations is layer_norm"),
     (dict(reshape_activations="hook_z"), {}, "its reshape_activations is hook_z"),
     (dict(metadata={}), {}, "it was saved before SAELens 6"),
@@ -121,7 +123,6 @@ def test_an_encoder_without_b_dec_and_scaling_by_decoder_norms_are_folded_in(tmp
     ({}, dict(b_enc=None), r"its tensor b_enc is missing, not finite or not of shape \(12,\)"),
     ({}, dict(W_dec=torch.zeros(12, 4)), "its tensor W_dec is missing, not finite"),
     ({}, dict(b_dec=torch.full((5,), math.nan)), "its tensor b_dec is missing, not finite"),
-    ({}, dict(threshold=torch.arange(12.0)), "its thresholds differ between latents"),
     (dict(d_sae=13), {}, "its tensor W_enc is missing"),
 ])
 def test_what_does_not_fit_is_refused_in_one_sentence(tmp_path, config, tensors, words):
@@ -147,3 +148,59 @@ def test_a_card_shows_numbers_to_four_digits_and_links_its_base_models():
     card = ModelCard(formats.sae_card("lua", "saelens", "About it.", texts, frame, ["me/lua"]))
     assert card.data.base_model == ["me/lua"] and "| topk | 0 | 0.1235 |" in card.text
     assert card.text.count("| lua | s | 1 | MIT | 3 | 9 |") == 1
+
+
+OTHERS = sorted((Path(__file__).parent / "others").iterdir())
+
+
+@pytest.mark.parametrize("folder", OTHERS, ids=lambda folder: folder.name)
+def test_saes_that_the_real_packages_saved_give_their_latents_here(folder, tmp_path):
+    """Written by tests/sae/make_others.py; what is read is saved by us, and in both layouts again, and read back."""
+    said = {name: torch.tensor(value) for name, value in json.loads((folder / "latents.json").read_text()).items()}
+    one = folders.read(folder)
+    assert (said["latents"] > 0).float().mean() > 0.05
+    save_here, lens, dictionary = (tmp_path / name for name in ("ours", "lens", "dictionary"))
+    model.save(one, save_here)
+    one.hook = one.hook or "blocks.2.hook_resid_post"
+    formats.save_saelens(one, lens)
+    formats.save_dictionary_learning(one, dictionary)
+    for place in (folder, save_here, lens, dictionary):
+        f, x_hat = both(folders.read(place), said["x"])
+        torch.testing.assert_close(f.float(), said["latents"], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(x_hat.float(), said["reconstructed"], rtol=1e-4, atol=1e-4)
+    assert folders.read(folder).encode(said["x"]).shape == said["latents"].shape
+
+
+@pytest.mark.parametrize(("kind", "config", "tensors", "words"), [
+    ("standard", {}, dict(threshold=torch.zeros(14)), "its tensor threshold has no place in such an SAE"),
+    ("standard", {}, dict(scaling_factor=torch.ones(14)), "its tensor scaling_factor has no place"),
+    ("jumprelu", {}, dict(W_skip=torch.zeros(6, 6)), "its tensor W_skip has no place"),
+    ("jumprelu", {}, dict(threshold=None), "its tensor threshold is missing"),
+    ("gated", {}, dict(b_gate=None), "its tensor b_gate is missing"),
+    ("topk", dict(k=None), {}, "its k is None and its latents are 14"), ("topk", dict(k=0), {}, "its k is 0"),
+    ("topk", dict(k=15), {}, "its k is 15 and its latents are 14"),
+    ("standard", dict(architecture="matryoshka_batchtopk"), {}, "its architecture is matryoshka_batchtopk"),
+    ("standard", dict(architecture="transcoder"), {}, "its architecture is transcoder")])
+def test_what_of_the_real_packages_has_no_place_here_is_refused(kind, config, tensors, words, tmp_path):
+    folder = shutil.copytree(Path(__file__).parent / "others" / f"saelens-{kind}", tmp_path / "sae")
+    change(folder, config, **tensors)
+    with pytest.raises(SaeError, match=words) as caught:
+        folders.read(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "edit", "words"), [
+    ("AutoEncoderTopK", lambda state, trainer: trainer.update(k=15) or state.pop("k"), "its k is not a number of lat"),
+    ("AutoEncoderTopK", lambda state, trainer: [trainer.pop("k"), state.pop("k")], "its k is not a number of latents"),
+    ("AutoEncoder", lambda state, trainer: state.update(scaling_factor=torch.ones(14)), "scaling_factor has no place"),
+    ("AutoEncoder", lambda state, trainer: trainer.update(dict_class="CrossCoder"), "its class is CrossCoder"),
+    ("BatchTopKSAE", lambda state, trainer: state.pop("threshold"), "threshold")])
+def test_dictionaries_that_would_compute_another_number_are_refused(name, edit, words, tmp_path):
+    folder = shutil.copytree(Path(__file__).parent / "others" / f"dictionary_learning-{name}", tmp_path / "sae")
+    state, config = torch.load(folder / "ae.pt"), json.loads((folder / "config.json").read_text())
+    edit(state, config["trainer"])
+    torch.save(state, folder / "ae.pt")
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SaeError, match=words) as caught:
+        folders.read(folder)
+    assert "\n" not in str(caught.value)

@@ -133,7 +133,7 @@ def test_a_pickle_that_is_more_than_tensors_is_not_opened(tmp_path):
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    (dict(dict_class="GatedAutoEncoder"), "its class is GatedAutoEncoder"), (dict(dict_size=97), "encoder.weight"),
+    (dict(dict_class="CrossCoder"), "its class is CrossCoder"), (dict(dict_size=97), "encoder.weight"),
     (dict(activation_dim=3), "encoder.weight")])
 def test_a_dictionary_that_cannot_be_read_is_refused(tmp_path, change, words):
     formats.save_dictionary_learning(make(), tmp_path)

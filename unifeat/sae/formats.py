@@ -1,8 +1,7 @@
 """Sparse autoencoders in other libraries' layouts, and the cards that go with them to the Hugging Face hub.
 
 SAELens (cfg.json, sae_weights.safetensors; layout of 6.x) is written and read. dictionary_learning (config.json,
-ae.pt) is written only: its loader wants a pickle, which can run code when it is read, and only formats that cannot are
-loaded here. Its SAEs come in through SAELens, which reads them from the hub and saves them in its own layout.
+ae.pt) is written here and read in `dictionaries`.
 """
 
 import dataclasses
@@ -18,12 +17,14 @@ from unifeat.lm import HOOK
 from unifeat.sae.model import Sae, SaeError
 from unifeat.support import markdown, store
 
-SAELENS = {"relu": "standard", "topk": "topk", "batchtopk": "jumprelu"}  # their architecture by our kind
+SAELENS = {"relu": "standard", "topk": "topk", "batchtopk": "jumprelu", "jumprelu": "jumprelu"}  # theirs by our kind
+TENSORS = {"standard": {}, "topk": {}, "jumprelu": {"threshold": 1}, "gated": {"r_mag": 1, "b_mag": 1, "b_gate": 1}}
 SAELENS_VERSION = "6.54.0"  # the release whose layout is written
 SUBMODULES = {"mlp.hook_post": (".mlp.down_proj", "in"), "hook_mlp_out": (".mlp", "out"),
               "hook_resid_post": ("", "out")}  # a hook point as dictionary_learning names it, in Mistral and Llama
 DICTIONARIES = {"relu": ("AutoEncoder", "StandardTrainer"), "topk": ("AutoEncoderTopK", "TopKTrainer"),
-                "batchtopk": ("BatchTopKSAE", "BatchTopKTrainer")}  # dictionary_learning's classes by our kind
+                "batchtopk": ("BatchTopKSAE", "BatchTopKTrainer"),
+                "jumprelu": ("JumpReluAutoEncoder", "JumpReluTrainer")}  # dictionary_learning's classes by our kind
 
 
 def folded(sae: Sae) -> Sae:
@@ -46,14 +47,14 @@ def folded(sae: Sae) -> Sae:
 def save_saelens(sae: Sae, folder: Path, model_name: str = "") -> None:
     """Write `sae` so that `sae_lens.SAE.load_from_disk(folder)` gives its latents divided by its scale.
 
-    relu becomes their `standard`, topk their `topk`, batchtopk their `jumprelu` with one threshold for all latents
+    relu becomes their `standard`, topk their `topk`, batchtopk their `jumprelu` with the same threshold for all latents
     (they let through z > threshold, we z >= threshold). What their layout has no place for stands in the metadata.
     """
     one = folded(sae)
     width, d = one.w_enc.shape
     tensors = dict(W_enc=one.w_enc.T, b_enc=one.b_enc, W_dec=one.w_dec, b_dec=one.b_dec)
-    if sae.kind == "batchtopk":
-        tensors["threshold"] = torch.full((width,), one.threshold)
+    if SAELENS[sae.kind] == "jumprelu":
+        tensors["threshold"] = one.threshold + torch.zeros(width)
     own = dict(k=sae.k, scale=sae.scale, lm_hash=sae.lm_hash, seed=sae.seed)
     if math.isfinite(sae.dead_share):
         own["dead_share"] = sae.dead_share
@@ -70,13 +71,13 @@ def save_saelens(sae: Sae, folder: Path, model_name: str = "") -> None:
 
 
 def load_saelens(folder: str | Path) -> Sae:
-    """The SAE in `folder` as SAELens 6 saves it, with scale 1: `standard`, `topk`, or `jumprelu` with one threshold.
+    """The SAE in `folder` as SAELens 6 saves it, with scale 1: `standard`, `topk`, `jumprelu` or `gated`.
 
-    Their scaling by decoder norms is folded in, and so is an encoder that does not subtract b_dec. An SAE of another
-    library has k = 0 where its architecture has none, and no lm_hash.
+    A gated one is a `jumprelu` (see `gated`). Their scaling by decoder norms is folded in, and so is an encoder that
+    does not subtract b_dec. An SAE of another library has k = 0 where its architecture has none, and no lm_hash.
 
     Raises:
-        SaeError: missing or damaged files; another architecture; settings that no single scale expresses.
+        SaeError: missing or damaged files; another architecture; tensors or settings that ours have no place for.
     """
     folder = Path(folder)
     try:
@@ -84,44 +85,75 @@ def load_saelens(folder: str | Path) -> Sae:
         tensors = {name: value.float() for name, value in load_file(folder / "sae_weights.safetensors").items()}
         kind = _supported(config)
         width, d = config["d_sae"], config["d_in"]
-        shapes = dict(W_enc=(d, width), b_enc=(width,), W_dec=(width, d), b_dec=(d,))
-        if kind == "batchtopk":
-            shapes["threshold"] = (width,)
-        for name, shape in shapes.items():
-            if name not in tensors or tensors[name].shape != shape or not tensors[name].isfinite().all():
-                raise ValueError(f"its tensor {name} is missing, not finite or not of shape {shape}")
-        if kind == "batchtopk" and tensors["threshold"].unique().numel() > 1:
-            raise ValueError("its thresholds differ between latents, and ours have one for all")
+        shapes = dict(W_enc=(d, width), W_dec=(width, d), b_dec=(d,)) | dict.fromkeys(TENSORS[kind], (width,))
+        held(tensors, shapes if kind == "gated" else shapes | dict(b_enc=(width,)))
+        if kind == "topk" and not 0 < int(config.get("k") or 0) <= width:
+            raise ValueError(f"its k is {config.get('k')} and its latents are {width}")
+        return _from_saelens(kind, config, tensors)
     except Exception as error:
-        raise SaeError(f"The SAE in {folder} cannot be loaded ({error}); unifeat reads standard, topk and jumprelu "
-                       "SAEs saved by SAELens 6, without input normalisation.") from error
-    return _from_saelens(kind, config, tensors)
+        raise SaeError(f"The SAE in {folder} cannot be loaded ({error}); unifeat reads {', '.join(TENSORS)} SAEs saved "
+                       "by SAELens 6, without input normalisation.") from error
+
+
+def held(tensors: dict, shapes: dict[str, tuple]) -> None:
+    """Refuse tensors that are not these, of these shapes: one that is passed over would make the numbers wrong.
+
+    Raises:
+        ValueError: so.
+    """
+    for name, shape in shapes.items():
+        if name not in tensors or tensors[name].shape != shape or not tensors[name].isfinite().all():
+            raise ValueError(f"its tensor {name} is missing, not finite or not of shape {shape}")
+    if more := sorted(tensors.keys() - shapes.keys()):
+        raise ValueError(f"its tensor {more[0]} has no place in such an SAE")
+
+
+def gated(w: torch.Tensor, r_mag: torch.Tensor, b_mag: torch.Tensor, b_gate: torch.Tensor) -> tuple:
+    """A gated encoder as a jumprelu's (w_enc, b_enc, threshold), exactly.
+
+        f = 1[p + b_gate > 0] relu(e^r p + b_mag)  with p = W x  is  relu(z) where z > b_mag - e^r b_gate
+
+    with z = e^r p + b_mag (Rajamanoharan et al. 2024, arXiv 2404.16014, section 3.2 and appendix). w (width, d), the
+    others (width,).
+
+    >>> one = torch.ones(1)
+    >>> gated(torch.ones(1, 1), 0 * one, one, -3 * one)  # the gate opens at p = 3, where z = 4
+    (tensor([[1.]]), tensor([1.]), tensor([4.]))
+    """
+    return w * r_mag.exp()[:, None], b_mag, (b_mag - r_mag.exp() * b_gate).clamp_min(0)
 
 
 def _supported(config: dict) -> str:
-    """Our kind of an SAE with SAELens's configuration; ValueError where there is none."""
-    kinds = {theirs: ours for ours, theirs in SAELENS.items()}
+    """The architecture in SAELens's configuration; ValueError where it, or a setting of it, cannot be read."""
     version = str(config.get("metadata", {}).get("sae_lens_version", "0"))
     if int(version.split(".")[0]) < 6:
         raise ValueError("it was saved before SAELens 6; load and save it with a newer one")
-    if config["architecture"] not in kinds:
+    if config["architecture"] not in TENSORS:
         raise ValueError(f"its architecture is {config['architecture']}")
     for name in ("normalize_activations", "reshape_activations"):
         if config.get(name, "none") != "none":
             raise ValueError(f"its {name} is {config[name]}")
-    return kinds[config["architecture"]]
+    return config["architecture"]
 
 
 def _from_saelens(kind: str, config: dict, tensors: dict) -> Sae:
     """Our SAE from checked tensors, their options folded in."""
     own = config["metadata"].get("unifeat", {})
-    w_enc, b_enc, w_dec = tensors["W_enc"].T.contiguous(), tensors["b_enc"], tensors["W_dec"]
+    w_enc, w_dec, threshold = tensors["W_enc"].T.contiguous(), tensors["W_dec"], 0.0
+    if kind == "gated":
+        kind, (w_enc, b_enc, threshold) = "jumprelu", gated(w_enc, *(tensors[name] for name in TENSORS["gated"]))
+    else:
+        b_enc = tensors["b_enc"]
+    if kind == "jumprelu" and "threshold" in tensors:
+        threshold = tensors["threshold"].clamp_min(0)
+        if threshold.unique().numel() == 1:
+            kind, threshold = "batchtopk", threshold[0].item()
     if not config.get("apply_b_dec_to_input", True):  # W x + b = W (x - b_dec) + (b + W b_dec)
         b_enc = b_enc + w_enc @ tensors["b_dec"]
-    if config.get("rescale_acts_by_decoder_norm"):
+    if config.get("rescale_acts_by_decoder_norm"):  # of topk alone
         norm = w_dec.norm(dim=1)
         w_enc, b_enc, w_dec = w_enc * norm[:, None], b_enc * norm, w_dec / norm[:, None]
-    threshold = tensors["threshold"][0].item() if kind == "batchtopk" else 0.0
+    kind = "relu" if kind == "standard" else kind
     return Sae(kind, config.get("k", own.get("k", 0)), w_enc, b_enc, w_dec, tensors["b_dec"], 1.0, threshold,
                own.get("lm_hash", ""), own.get("seed", 0), own.get("dead_share", math.nan),
                config["metadata"].get("hook_name") or HOOK)
@@ -130,13 +162,17 @@ def _from_saelens(kind: str, config: dict, tensors: dict) -> Sae:
 def save_dictionary_learning(sae: Sae, folder: Path, model_name: str = "") -> None:
     """Write `sae` so that dictionary_learning's `load_dictionary(folder, device)` gives its latents / its scale.
 
-    relu becomes their AutoEncoder, topk their AutoEncoderTopK, batchtopk their BatchTopKSAE (z > threshold there).
+    relu becomes their AutoEncoder, topk their AutoEncoderTopK, batchtopk their BatchTopKSAE (z > threshold there),
+    jumprelu their JumpReluAutoEncoder.
     """
     one = folded(sae)
     width, d = one.w_enc.shape
     state = {"encoder.weight": one.w_enc, "encoder.bias": one.b_enc, "decoder.weight": one.w_dec.T.contiguous()}
     if sae.kind == "relu":
         state["bias"] = one.b_dec
+    elif sae.kind == "jumprelu":  # which does not take b_dec from its input
+        state = dict(W_enc=one.w_enc.T.contiguous(), b_enc=one.b_enc - one.w_enc @ one.b_dec, W_dec=one.w_dec,
+                     b_dec=one.b_dec, threshold=one.threshold)
     else:
         state |= dict(b_dec=one.b_dec, k=torch.tensor(sae.k, dtype=torch.int),
                       threshold=torch.tensor(one.threshold if sae.kind == "batchtopk" else -1.0))  # -1: none

@@ -1,4 +1,4 @@
-"""A sparse autoencoder of activations: three kinds, its equations, its files."""
+"""A sparse autoencoder of activations: its kinds, equations and files."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from unifeat.support.errors import UnifeatError
 
 TENSORS = ("w_enc", "b_enc", "w_dec", "b_dec")
 SCALARS = ("kind", "k", "scale", "threshold", "lm_hash", "seed", "dead_share", "hook")
-KINDS = ("relu", "topk", "batchtopk")
+KINDS = ("relu", "topk", "batchtopk")  # that are trained here; others' jumprelu is read too
 ROWS = 2048  # activations handled at once: their latents stay inside a core's caches
 
 
@@ -30,7 +30,9 @@ class Sae:
 
     act keeps positive z (`relu`), the k largest of a token (`topk`), or those above a threshold that lets k
     through on average (`batchtopk`; in training the B k largest of a batch of B tokens, Bussmann et al. 2024,
-    arXiv 2412.06410). s is one number per model, so that E||s x||^2 = d. Rows of W_dec have unit norm.
+    arXiv 2412.06410), or above one threshold per latent (`jumprelu`, Rajamanoharan et al. 2024, arXiv 2407.14435;
+    read, not trained). k is 0 where others' SAEs have none. s is one number per model, so that E||s x||^2 = d. Rows of
+    W_dec have unit norm.
 
     Shapes: w_enc and w_dec (width, d), b_enc (width,), b_dec (d,).
     """
@@ -42,7 +44,7 @@ class Sae:
     w_dec: torch.Tensor
     b_dec: torch.Tensor
     scale: float
-    threshold: float = 0.0  # batchtopk: least activation let through
+    threshold: float | torch.Tensor = 0.0  # batchtopk: least activation let through; jumprelu: (width,)
     lm_hash: str = ""  # weights of the language model it was trained on
     seed: int = 0
     dead_share: float = math.nan  # latents that did not fire in the last `dead_after` tokens of training
@@ -54,7 +56,7 @@ class Sae:
 
     def to(self, device: torch.device) -> "Sae":
         """The same SAE on `device`, where the activations that it is to read are."""
-        return replace(self, **{name: getattr(self, name).to(device) for name in TENSORS})
+        return replace(self, **{name: value.to(device) for name, value in self.tensors().items()})
 
     @torch.inference_mode()
     def encode(self, x: torch.Tensor) -> torch.Tensor:
@@ -77,12 +79,17 @@ class Sae:
         centred = (x.float() * self.scale - self.b_dec).to(dtype)
         return torch.addmm(self.b_enc.to(dtype), centred, self.w_enc.to(dtype).T)
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All tensors by name: the four trained ones, and the thresholds if each latent has its own."""
+        own = {"threshold": self.threshold} if isinstance(self.threshold, torch.Tensor) else {}
+        return {name: getattr(self, name) for name in TENSORS} | own
+
     def parameters(self) -> list[torch.Tensor]:
         """The four trained tensors."""
         return [self.w_enc, self.b_enc, self.w_dec, self.b_dec]
 
 
-def act(z: torch.Tensor, kind: str, k: int, threshold: float) -> torch.Tensor:
+def act(z: torch.Tensor, kind: str, k: int, threshold: float | torch.Tensor) -> torch.Tensor:
     """The activation function of `kind` on pre-activations z (tokens, width).
 
     >>> act(torch.tensor([[3.0, -1.0, 2.0, 1.0]]), "topk", 2, 0.0).tolist()
@@ -98,8 +105,9 @@ def act(z: torch.Tensor, kind: str, k: int, threshold: float) -> torch.Tensor:
 def save(sae: Sae, folder: Path) -> None:
     """Write sae.safetensors and config.json into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: getattr(sae, name).cpu().contiguous() for name in TENSORS}, folder / "sae.safetensors")
-    config = {name: getattr(sae, name) for name in SCALARS}
+    tensors = sae.tensors()
+    save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, folder / "sae.safetensors")
+    config = {name: getattr(sae, name) for name in SCALARS if name not in tensors}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 
 
@@ -124,17 +132,20 @@ def load(folder: str | Path, model=None) -> Sae:
 
 def _check(sae: Sae) -> None:
     """Refuse what would compute a wrong number or none."""
-    (width, d), tensors = sae.w_enc.shape, sae.parameters()
-    number = (int, float)
+    (width, d), tensors = sae.w_enc.shape, sae.tensors()
+    own, number = tensors.pop("threshold", None), (int, float)
+    least = own if own is not None else torch.tensor(sae.threshold if isinstance(sae.threshold, number) else math.nan)
     for fine, problem in (
-        ([tuple(t.shape) for t in tensors] == [(width, d), (width,), (width, d), (d,)],
+        ([tuple(t.shape) for t in tensors.values()] == [(width, d), (width,), (width, d), (d,)],
          "its tensors have shapes that do not fit together"),
-        (all(t.dtype == torch.float32 for t in tensors), "its tensors are not float32"),
-        (all(torch.isfinite(t).all() for t in tensors), "it holds values that are not finite"),
-        (sae.kind in KINDS, f"its kind is none of {', '.join(KINDS)}"),
-        (type(sae.k) is int and 0 < sae.k <= width, "its k is not a number of latents"),
+        (all(t.dtype == torch.float32 for t in tensors.values()), "its tensors are not float32"),
+        (all(torch.isfinite(t).all() for t in tensors.values()), "it holds values that are not finite"),
+        (sae.kind in (*KINDS, "jumprelu"), f"its kind is none of {', '.join(KINDS)}, jumprelu"),
+        (type(sae.k) is int and (sae.kind == "topk") <= sae.k <= width, "its k is not a number of latents"),
         (isinstance(sae.scale, number) and 0 < sae.scale < math.inf, "its scale is not a positive number"),
-        (isinstance(sae.threshold, number) and 0 <= sae.threshold < math.inf, "its threshold is no number from 0 on"),
+        (bool((least >= 0).all() and (least < math.inf).all()), "its threshold is no number from 0 on"),
+        ((own is not None) == (sae.kind == "jumprelu") and (own is None or own.shape == (width,)),
+         "its thresholds are not those of its kind"),
         (isinstance(sae.hook, str), "its hook point is not a name"),
     ):
         if not fine:

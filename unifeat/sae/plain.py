@@ -22,7 +22,7 @@ def act(z: torch.Tensor, kind: str, k: int, threshold=0.0) -> torch.Tensor:
 
     topk: Makhzani & Frey 2013, arXiv 1312.5663; Gao et al. 2024, arXiv 2406.04093, section 2.3.
     """
-    least = {"relu": 0.0, "topk": topk(z, k)[0][:, -1:], "batchtopk": threshold}[kind]
+    least = 0.0 if kind == "relu" else topk(z, k)[0][:, -1:] if kind == "topk" else threshold
     return torch.relu(z) * (z >= least)
 
 
