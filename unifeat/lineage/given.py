@@ -16,6 +16,7 @@ from unifeat import lm
 from unifeat.lineage import gguf_files, given_tokenizers
 from unifeat.lineage.given_tokenizers import ModelsError
 from unifeat.lineage.lineage import Lineage
+from unifeat.lineage.settings import PACKAGE
 from unifeat.lm import folders as model_folders
 from unifeat.lm import tokenizers
 from unifeat.support import import_lock, pretrained, store
@@ -42,7 +43,9 @@ def folders(lineage: Lineage, downloads: Path) -> dict[str, Path]:
 def _folder(one, downloads: Path) -> Path:
     """Where a given model is; one on the hub or in a GGUF file once it is fetched or unpacked."""
     path = Path(one.given)
-    if not path.is_absolute():
+    if one.given.startswith(PACKAGE):
+        path = gguf_files.packaged(one.given, one.revision, downloads)
+    elif not path.is_absolute():
         return _fetched(one, downloads)
     return gguf_files.unpacked(path, downloads) if path.suffix == ".gguf" and path.is_file() else path
 

@@ -22,7 +22,7 @@ from unifeat.lineage import published
 from unifeat.lineage.checks import check, named
 from unifeat.lineage.complaints import OURS, fields, sentence, shown, unknown
 from unifeat.lineage.lineage import Lineage
-from unifeat.lineage.settings import SOURCES, WAYS, LineageError, Member, Text
+from unifeat.lineage.settings import PACKAGE, SOURCES, WAYS, LineageError, Member, Text
 from unifeat.support.errors import reason
 
 FOLDER = published.FOLDER
@@ -157,6 +157,8 @@ def _extended(path: Path, seen: tuple[Path, ...]) -> dict:
 
 def _path(text: str, folder: Path, keep: bool = False) -> Path | str:
     """A path as seen from `folder`; with `keep`, what does not exist there and may be a hub name stays as it is."""
+    if keep and text.startswith(PACKAGE):
+        return text
     try:
         path = (folder / Path(text).expanduser()).resolve()
         return text if keep and not path.exists() and re.fullmatch(r"\w[\w.-]*/[\w.-]+", text) else path

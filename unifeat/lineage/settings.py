@@ -9,6 +9,7 @@ from unifeat.support.errors import UnifeatError
 SOURCES = ("embedded", "hub", "files")
 KINDS = ("relu", "topk", "batchtopk")
 READS = ("common", "own")
+PACKAGE = "package:"  # begins the name of a given model in a pinned package
 WAYS = ("train", "finetune", "merge", "checkpoint", "given", "untrained", "quantized", "perturbed")
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 

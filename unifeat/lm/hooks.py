@@ -129,6 +129,15 @@ def hooked(model, change, hook: str = HOOK):
 def activations(model, tokens: torch.Tensor, hook: str = HOOK) -> torch.Tensor:
     """Activations (batch, context, d) at `hook` for `tokens` (batch, context), in the dtype of computation."""
     kept = []
-    with hooked(model, kept.append, hook), autocast():
+
+    def keep(x):
+        kept.append(x)
+        raise _Enough  # later blocks would compute what nobody reads
+
+    with hooked(model, keep, hook), autocast(), contextlib.suppress(_Enough):
         model.base_model(input_ids=tokens, use_cache=False)
     return kept[0]
+
+
+class _Enough(Exception):
+    """Ends a forward pass."""

@@ -53,8 +53,8 @@ def prepare(run: Run, *more: tuple) -> None:
     lower = [call for parent, child in run.lineage.edges for call in
              ((baselines.rotated, (parent, a), (child, b)), (baselines.permuted, (parent, a), (child, b)),
               (baselines.neurons, parent, child))]
-    others = [(within, run.published, *call) for call in (_comparisons(run.published) if run.published else [])]
-    ready(run, [*_comparisons(run), *others, *more, *lower], "matching, and SAE of an untrained model", longest,
+    others = [(within, run.published, *call) for call in (comparisons(run.published) if run.published else [])]
+    ready(run, [*comparisons(run), *others, *more, *lower], "matching, and SAE of an untrained model", longest,
           run.lineage.sae.tokens)
 
 
@@ -63,7 +63,7 @@ def within(_, other: Run, call, *arguments) -> None:
     call(other, *arguments)
 
 
-def _comparisons(run: Run) -> list[tuple]:
+def comparisons(run: Run) -> list[tuple]:
     """The comparisons of an arm's SAEs that shares and ceilings need, as calls; first what all comparisons of a model
     would wait for, then twins, which the rest needs."""
     return [*((Run.look_stage, name) for name in run.lineage.names)] + [
@@ -99,7 +99,7 @@ def persistence(run: Run) -> pd.DataFrame:
     """
     frames = []
     for arm, one in arms(run).items():
-        ready(one, _comparisons(one), f"matching, {arm}")
+        ready(one, comparisons(one), f"matching, {arm}")
         for parent, child in one.lineage.pairs:
             found = evidence(one, parent, child, arm)
             for side in SIDES:
