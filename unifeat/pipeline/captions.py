@@ -48,6 +48,10 @@ FIGURES = {  # in the order of the page: title, caption
         "child's own, beside the marks); solid all features, dashed those beyond the token and single neurons; grey "
         "the ceilings and the nulls. Below: what the children forgot, how alike each neuron stays, and the shares of "
         "accuracy and features that their merge keeps. Marks are training seeds, lines their means."),
+    "real_model": ("A model that nobody here made",
+        "What a released model, read from a GGUF file, shares with two children that are fine-tuned from it (filled) "
+        "and with two models in which nothing of meaning changed (hollow), at two places of its middle layer. Ceilings "
+        "are of SAEs of other seeds."),
     "ancestry": ("Ancestry or text",
         "What the parent shares with its child (filled) and with a model that was trained from scratch on the child's "
         "text (hollow), through SAEs of one common text and of each model's own. Ceilings are of SAEs that read what "

@@ -185,6 +185,14 @@ TABLES = {  # what a row is, and the columns of its own
         "merge, model_seed, dose, parent": "the merge, the children's training seed, their dose, and one of them",
         "t, kept": "where both parents keep the same share of their accuracy on their own text, and that share",
         "features, side": "as in `persistence.csv`, of the pair parent → merge"}),
+    "real_model": ("One row per hook point, model that comes from the given one, set of features and side, one to one; "
+                   "intervals are over documents.", {
+        "hook": "the hook point that the SAEs read",
+        "parent, model, trained": "the given model, the other one, and whether it was fine-tuned",
+        "rise_own, rise_other": "rise of the held-out loss (nats per token) on the children's text, and mean over the "
+                                "other domains",
+        "weight_distance, neuron_r": "as in `dose.csv`; the axes are those of what the SAEs read",
+        "features, side": "as in `persistence.csv`"}),
     "ancestry": ("One row per compared model, text of the SAEs, set of features and side, one to one; intervals are "
                  "over documents.", {
         "model, ancestry": "the model beside the parent, and whether it is the parent's `child` or has `none` of it",

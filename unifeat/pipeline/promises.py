@@ -19,6 +19,11 @@ STUDIES = {  # `studies` runs these: figures, and tables with their columns
         "dose_zero": "model,differs,sae_text,features,side,observed,ci_low,ci_high,ceiling,ceiling_low,ceiling_high,"
                      "null,excess,excess_low,excess_high",
     }),
+    "20_real_model": (("real_model",), {
+        "real_model": "hook,parent,model,trained,rise_own,rise_other,weight_distance,neuron_r,features,side,observed,"
+                      "ci_low,ci_high,ceiling,ceiling_low,ceiling_high,null,excess,excess_low,excess_high,"
+                      "null_untrained",
+    }),
     "21_ancestry": (("ancestry", "null_models", "replicates"), {
         "ancestry": "model,ancestry,sae_text,features,side,observed,ci_low,ci_high,ceiling,ceiling_low,ceiling_high,"
                     "null,excess,excess_low,excess_high",

@@ -50,15 +50,18 @@ def made(run: Run, name: str) -> str:
             "perturbed": "random step"}[one.ways[0]]
 
 
-def note(run: Run, more: str = "") -> str:
-    """The caption line every figure carries: lineage, text and what stands in for what, given models, another hook."""
+def note(run: Run, more: str = "", hook: bool = True) -> str:
+    """The caption line every figure carries: lineage, text and what stands in for what, given models, another hook.
+
+    hook: False where the figure itself says it.
+    """
     kinds = {"embedded": "embedded stand-ins, not the paper's data", "hub": "the paper's data sets",
              "files": "your own files"}
     p = run.lineage
     text = " and ".join(dict.fromkeys(kinds[one.source or p.corpora.source] for one in p.text.values()))
     models = "; ".join(f"{name} = {folder.name}" for name, folder in run.given.items())
-    hook = "" if p.sae.hook == lm.HOOK else f" SAEs at {p.sae.hook}."
-    return (f"Lineage {p.name}; corpora: {text}." + (models and f" Models given: {models}.") + hook
+    place = f" SAEs at {p.sae.hook}." if hook and p.sae.hook != lm.HOOK else ""
+    return (f"Lineage {p.name}; corpora: {text}." + (models and f" Models given: {models}.") + place
             + (more and f" {more}"))
 
 

@@ -6,7 +6,7 @@ on. Where a lineage has not the shape that a figure needs, a `LeftOut` comes bac
 """
 
 from unifeat.plots.agreement import swap, verdicts
-from unifeat.plots.ancestry import ancestry, null_models, replicates
+from unifeat.plots.ancestry import ancestry, null_models, real_model, replicates
 from unifeat.plots.controls import control, frontier
 from unifeat.plots.design import design
 from unifeat.plots.dose import dose
@@ -20,5 +20,6 @@ from unifeat.plots.style import STYLE, LeftOut, write
 from unifeat.plots.tokens import token_heatmap
 
 __all__ = ["STYLE", "LeftOut", "ancestry", "control", "corpora", "design", "domain_matrix", "dose", "explanations",
-           "flow", "frontier", "functional", "ladder", "loss_curves", "merge_sweep", "null_models", "replicates",
+           "flow", "frontier", "functional", "ladder", "loss_curves", "merge_sweep", "null_models", "real_model",
+           "replicates",
            "sae_card", "swap", "token_heatmap", "verdicts", "write"]

@@ -1,4 +1,5 @@
-"""Figures of notebook 21: shares by ancestry and text, of models that changed otherwise, and over training seeds."""
+"""Figures of notebooks 20 and 21: shares of a real model, by ancestry and text, of models that changed otherwise, and
+over training seeds."""
 
 import numpy as np
 import pandas as pd
@@ -47,6 +48,27 @@ def null_models(frame: pd.DataFrame, theme, note: str = ""):
     return _dots([CHANGES[kind] for kind in kinds],
                  lambda features: [rows[(rows["change"] == kind) & (rows["features"] == features)] for kind in kinds],
                  [color if kind == "fine-tuned" else "white" for kind in kinds], [color] * len(kinds), note)
+
+
+@styled
+def real_model(frame: pd.DataFrame, theme, note: str = ""):
+    """Shares (both sides) of a given model with each model that comes from it, per hook point; those that were trained
+    are filled.
+
+    frame: as from `real_model.shares`; theme: that of its lineage.
+    """
+    if frame.empty:
+        return LeftOut("No model comes from the given one in this lineage.")
+    rows = frame[frame["side"] == "both"]
+    kinds = list(dict.fromkeys(zip(rows["model"], rows["hook"], strict=True)))
+    kinds.sort(key=lambda kind: list(dict.fromkeys(rows["hook"])).index(kind[1]))
+    trained = set(rows.loc[rows["trained"], "model"])
+    colors = [theme.color(model) for model, _ in kinds]
+    return _dots([f"{clipped(theme.short(model), 30)},\n{hook}" for model, hook in kinds],
+                 lambda features: [rows[(rows["model"] == model) & (rows["hook"] == hook)
+                                        & (rows["features"] == features)] for model, hook in kinds],
+                 [color if model in trained else "white" for (model, _), color in zip(kinds, colors, strict=True)],
+                 colors, note)
 
 
 @styled

@@ -11,11 +11,13 @@ import pandas as pd
 from unifeat import lm
 from unifeat.lineage import Lineage, demo, read
 from unifeat.lineage.run import Run, opened
-from unifeat.studies import dose, persistence
+from unifeat.studies import baselines, dose, persistence
+from unifeat.studies import shares as shares_
 from unifeat.support import parallel
 
 SITES = ("mlp.hook_post", "hook_resid_post")
-COLUMNS = ["hook", "parent", "model", "rise_own", "rise_other", "weight_distance", "neuron_r", *dose.SHARE]
+COLUMNS = ["hook", "parent", "model", "trained", "rise_own", "rise_other", "weight_distance", "neuron_r", *dose.SHARE,
+           "null_untrained"]
 
 
 def lineage(smoke: bool = False) -> Lineage:
@@ -50,6 +52,8 @@ def prepare(run: Run) -> None:
     jobs = [(one, name) for one in both.values() for name in one.lineage.names]
     parallel.side_by_side(lambda job, bar: job[0].sae_stage(job[1], bar), jobs,
                           sum(one.lineage.sae.tokens for one, _ in jobs), "SAEs of a model that others made")
+    parallel.side_by_side(lambda one, bar: baselines.random_saes(one, bar), both.values(),
+                          sum(one.lineage.sae.tokens for one in both.values()), "SAEs of an untrained model")
     for one in both.values():
         persistence.ready(one, persistence.comparisons(one), "matching")
 
@@ -59,19 +63,20 @@ def shares(run: Run) -> pd.DataFrame:
 
     rise_own, rise_other: rise of the held-out loss (nats per token) on the children's text, and mean over the other
     domains; weight_distance, neuron_r (here of the axes of what the SAEs read): as in dose.csv; shares as in
-    persistence.csv, one-to-one at the lineage's tau; intervals are over documents.
+    persistence.csv, one-to-one at the lineage's tau, with the null of an untrained model; intervals are over documents.
     """
     rows = []
     for hook, one in runs(run).items():
-        (root,) = one.lineage.roots
+        (root,), at = one.lineage.roots, shares_.number(one.lineage.comparison.tau)
         own = list(dict.fromkeys(d for member in one.lineage.models.values() if member.finetune
                                  for d in member.finetune.text))
         for name in one.lineage.children(root):
             rise = dose.risen(one, root, one, name)
-            head = dict(hook=hook, parent=root, model=name, rise_own=rise[own].mean(),
-                        rise_other=rise.drop(own).mean()) | dose.moved(one, root, one, name)
-            rows += [head | row for row in dose.share_rows(persistence.evidence(one, root, name),
-                                                           one.lineage.comparison.tau)]
+            head = dict(hook=hook, parent=root, model=name, trained=bool(one.lineage.models[name].finetune),
+                        rise_own=rise[own].mean(), rise_other=rise.drop(own).mean()) | dose.moved(one, root, one, name)
+            for row in dose.share_rows(persistence.evidence(one, root, name), one.lineage.comparison.tau):
+                null = persistence.untrained(one, (root, name), row["side"], dose.RULE, row["features"])
+                rows.append(head | row | dict(null_untrained=null[at]))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -83,8 +88,9 @@ def answer(frame: pd.DataFrame, theme) -> str:
         told = ", ".join(
             f"{theme.short(name)} ({row['rise_own']:+.2f} nats on its text, {row['rise_other']:+.2f} on other text) "
             f"{_share(row)} ({_share(beyond.loc[name])} beyond token and neuron)" for name, row in every.iterrows())
-        said.append(f"At {hook} ({lm.HOOKS[hook.split('.', 2)[2]]}) persist, both sides: {told}; null "
-                    f"{every['null'].min():.0%} to {every['null'].max():.0%}.")
+        said.append(f"At {hook} ({lm.HOOKS[hook.split('.', 2)[2]]}) persist, both sides: {told}; within the token "
+                    f"{every['null'].min():.0%} to {every['null'].max():.0%} stay, and an untrained model shares "
+                    f"{every['null_untrained'].min():.0%} to {every['null_untrained'].max():.0%}.")
     return " ".join(said)
 
 
