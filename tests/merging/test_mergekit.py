@@ -1,7 +1,14 @@
 """mergekit's YAML files, in the shapes of its own examples."""
 
-import pytest
+import json
 
+import networks
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from unifeat import lm, merging
+from unifeat.lm import tokenizers
 from unifeat.merging import mergekit
 from unifeat.merging.mergekit import Recipe, RecipeError
 
@@ -38,9 +45,9 @@ def read(tmp_path):
 
 
 def test_slerp_runs_from_the_base_model_to_the_other(read):
-    assert read(SLICES) == Recipe("slerp", 0.58, ("models/lua", "models/stories"))
+    assert read(SLICES) == Recipe("slerp", 0.58, ("models/lua", "models/stories"), 1)
     turned = SLICES.replace("base_model: models/lua", "base_model: models/stories")
-    assert read(turned) == Recipe("slerp", 0.58, ("models/stories", "models/lua"))
+    assert read(turned) == Recipe("slerp", 0.58, ("models/stories", "models/lua"), 1)
     plain = "models: [{model: a}, {model: b}]\nmerge_method: slerp\nbase_model: b\nparameters: {t: 1e-1}"
     assert read(plain) == Recipe("slerp", 0.1, ("b", "a"))
 
@@ -111,3 +118,65 @@ def test_what_is_no_plain_yaml_is_refused_and_never_run(read, text):
 def test_a_missing_file_is_one_sentence(tmp_path):
     with pytest.raises(RecipeError, match="none.yml cannot be read .*No such file"):
         mergekit.read(tmp_path / "none.yml")
+
+
+# Applied to models ----------------------------------------------------------------------------------------
+
+@pytest.fixture
+def models(tmp_path):
+    """Two Llamas of two layers with one tokenizer and a chat template, and a recipe's text for them."""
+    for seed, name in enumerate(("a", "b")):
+        model = networks.network(networks.CONFIGS["llama"], seed)
+        model.lm_head.weight.data[:5] = 0  # rows that nobody trained
+        model.model.norm.weight.data[:] = 0
+        networks.put(tmp_path / name, model, networks.tokenizer("llama"))
+    (tmp_path / "a" / "chat_template.jinja").write_text("{{ messages }}")
+    (tmp_path / "a" / "generation_config.json").write_text(json.dumps(dict(temperature=0.3)))
+    return (f"slices: [{{sources: [{{model: {tmp_path}/a, layer_range: [0, 2]}}, {{model: {tmp_path}/b, "
+            f"layer_range: [0, 2]}}]}}]\nmerge_method: slerp\nbase_model: {tmp_path}/a\nparameters: {{t: 0.25}}")
+
+
+def put(tmp_path, text):
+    (tmp_path / "merge.yml").write_text(text)
+    return tmp_path / "merge.yml"
+
+
+def test_tensors_that_are_zero_in_both_stay_zero_and_the_chat_template_comes_along(models, tmp_path):
+    mergekit.apply(put(tmp_path, models), tmp_path / "new" / "merged")
+    merged, a, b = (lm.load(tmp_path / name).state_dict() for name in ("new/merged", "a", "b"))
+    assert not merged["model.norm.weight"].any() and not merged["lm_head.weight"][:5].any()
+    name = "model.layers.1.mlp.down_proj.weight"
+    torch.testing.assert_close(merged[name], merging.slerp(a[name], b[name], 0.25))
+    assert (tmp_path / "new" / "merged" / "chat_template.jinja").read_text() == "{{ messages }}"
+    assert tokenizers.alike(tmp_path / "new" / "merged", tmp_path / "a")
+
+
+def spoil(change, tmp_path):
+    """Where the merge is to be written after `change`."""
+    if change == "tokenizer":
+        state = json.loads((tmp_path / "b" / "tokenizer.json").read_text())
+        vocab = state["model"]["vocab"]
+        one, two = sorted(vocab, key=vocab.get)[-2:]
+        vocab[one], vocab[two] = vocab[two], vocab[one]
+        (tmp_path / "b" / "tokenizer.json").write_text(json.dumps(state))
+    if change == "tensor":
+        weights = load_file(tmp_path / "b" / "model.safetensors")
+        weights["model.layers.0.mlp.down_proj.weight"][:] = 0
+        save_file(weights, tmp_path / "b" / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "file").write_text("x")
+    return {"below a file": tmp_path / "file" / "x", "a file": tmp_path / "file",
+            "too long": tmp_path / ("x" * 300)}.get(change, tmp_path / "to")
+
+
+@pytest.mark.parametrize(("change", "edit", "words"), [
+    ("range", ("[0, 2]", "[0, 1]"), r"takes 1 of 2 layers, and unifeat merges whole models; write layer_range: \[0, 2"),
+    ("range", ("[0, 2]", "[0, two]"), "its layer ranges end at 'two'"),
+    ("range", ("[0, 2]", "[0]"), "its layer ranges are"), ("tokenizer", ("", ""), "have different tokenizers"),
+    ("tensor", ("", ""), "is zero everywhere and has no direction"),
+    ("below a file", ("", ""), "file/x cannot be made .Not a directory.; name another folder"),
+    ("a file", ("", ""), "is not empty; name a new folder"), ("too long", ("", ""), "cannot be made .File name too")])
+def test_what_cannot_be_merged_or_written_is_one_sentence(models, tmp_path, change, edit, words):
+    to = spoil(change, tmp_path)
+    with pytest.raises(RecipeError, match=words) as caught:
+        mergekit.apply(put(tmp_path, models.replace(*edit) if edit[0] else models), to)
+    assert "\n" not in str(caught.value)

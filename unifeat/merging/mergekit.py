@@ -10,7 +10,7 @@ import yaml
 from unifeat.support.errors import UnifeatError
 
 KEYS = {"merge_method", "base_model", "models", "slices", "parameters", "dtype", "out_dtype"}
-TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt")
+TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template*")
 
 
 class RecipeError(UnifeatError):
@@ -24,6 +24,7 @@ class Recipe:
     method: str  # slerp | lerp
     t: float  # 0 is the first model
     models: tuple[str, str]  # folders, as written in the file
+    layers: int | None = None  # how many of them its layer ranges take; None if it has none
 
 
 def read(path: str | Path) -> Recipe:
@@ -51,19 +52,33 @@ def apply(path: str | Path, folder: Path) -> Recipe:
     Models are local folders, relative ones from where the command runs, as in mergekit; the tokenizer is the first's.
 
     Raises:
-        RecipeError: a file that `read` refuses, models that cannot be merged, or a `folder` that is in use.
+        RecipeError: a file that `read` refuses, models that cannot be merged, whose tokenizers differ, or of which it
+            takes some layers only, or a `folder` that is in use or cannot be written.
         ModelError: a model that cannot be loaded.
     """
     from unifeat import lm, merging
+    from unifeat.lm import tokenizers
 
     found, folder = read(path), Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RecipeError(f"{folder} is not empty; name a new folder, so that nothing of yours is overwritten.")
-    model, other = map(lm.load, found.models)
     try:
-        model.load_state_dict(getattr(merging, found.method)(model.state_dict(), other.state_dict(), found.t))
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise RecipeError(f"{folder} is not empty; name a new folder, so that nothing of yours is overwritten.")
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecipeError(f"{folder} cannot be made ({error.strerror}); name another folder.") from error
+    model, other = map(lm.load, found.models)
+    whole = lm.describe(model)["layers"]
+    if found.layers not in (None, whole):
+        raise RecipeError(f"{path} takes {found.layers} of {whole} layers, and unifeat merges whole models; write "
+                          f"layer_range: [0, {whole}].")
+    if not tokenizers.alike(*map(Path, found.models)):
+        raise RecipeError(f"The models of {path} have different tokenizers; merge models that read the same tokens.")
+    try:
+        model.load_state_dict(merging.between(getattr(merging, found.method), model.state_dict(), other.state_dict(),
+                                              found.t))
     except ValueError as error:
         raise RecipeError(f"The models of {path} cannot be merged: {error}") from error
+    model.generation_config = type(model.generation_config).from_model_config(model.config)
     model.save_pretrained(folder)
     for pattern in TOKENIZER:
         for file in sorted(Path(found.models[0]).glob(pattern)):
@@ -82,7 +97,7 @@ def _recipe(content: dict) -> Recipe:
         if base not in names:
             raise ValueError(f"base_model, the model at t = 0, is {base}; make it one of {names[0]} and {names[1]}")
         t = _number("t", settings)
-        return _checked("slerp", t, names if names[0] == base else names[::-1])
+        return _checked("slerp", t, names if names[0] == base else names[::-1], _layers(sources))
     if method == "linear":
         a, b = (_number("weight", [_mapping(source.get("parameters", {}), "parameters"), *settings])
                 for source in sources)
@@ -90,14 +105,22 @@ def _recipe(content: dict) -> Recipe:
         total = a + b
         if total == 0 or not (normalize or math.isclose(total, 1)):
             raise ValueError(f"its weights add up to {total:g}; make that 1")
-        return _checked("lerp", b / total, names)
+        return _checked("lerp", b / total, names, _layers(sources))
     raise ValueError(f"merge_method is {method}; it must be slerp or linear")
 
 
-def _checked(method: str, t: float, names: list[str]) -> Recipe:
+def _layers(sources: list[dict]) -> int | None:
+    """The end of the layer ranges, which `_sources` has seen to be equal and to begin at 0."""
+    end = sources[0].get("layer_range", [0, None])[1]
+    if end is not None and (type(end) is not int or end < 1):
+        raise ValueError(f"its layer ranges end at {end!r}; give the number of layers")
+    return end
+
+
+def _checked(method: str, t: float, names: list[str], layers: int | None) -> Recipe:
     if not 0 <= t <= 1:
         raise ValueError(f"it puts the merge at t = {t:g}; choose parameters that put it inside [0, 1]")
-    return Recipe(method, t, tuple(names))
+    return Recipe(method, t, tuple(names), layers)
 
 
 def _sources(content: dict) -> tuple[list[dict], list[dict]]:
@@ -119,7 +142,7 @@ def _sources(content: dict) -> tuple[list[dict], list[dict]]:
         raise ValueError("it must name exactly two models")
     sources = [_mapping(source, "a model") for source in sources]
     ranges = [source.get("layer_range", [0, None]) for source in sources]
-    if ranges[0] != ranges[1] or not isinstance(ranges[0], list) or ranges[0][:1] != [0]:
+    if ranges[0] != ranges[1] or not isinstance(ranges[0], list) or len(ranges[0]) != 2 or ranges[0][0] != 0:
         raise ValueError(f"its layer ranges are {ranges[0]} and {ranges[1]}; take all layers of both models, from 0 on")
     names = [source.get("model") for source in sources]
     if not all(isinstance(name, str) for name in names) or names[0] == names[1]:

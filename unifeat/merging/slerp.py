@@ -50,7 +50,13 @@ def straight(a: dict, b: dict) -> list[str]:
 
 
 def between(rule, a: dict, b: dict, t: float) -> dict:
-    """`rule` (slerp or lerp) on two state dicts; what is equal in both stays as it is, be it zero."""
+    """`rule` (slerp or lerp) on two state dicts; what is equal in both stays as it is, be it zero.
+
+    Raises:
+        ValueError: what `rule` refuses.
+    """
+    if a.keys() != b.keys():
+        return rule(a, b, t)
     moved = differing(a, b)
     return a | rule({name: a[name] for name in moved}, {name: b[name] for name in moved}, t)
 
