@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import test_fuzz_lineages  # noqa: F401 - its cases count too
+import test_fuzz_others  # noqa: F401
 import torch
 from fuzzing import CASES, PLANNED, attempt, fuzz
 from hypothesis import given
@@ -152,7 +153,7 @@ def test_model_folders(whole, change, key, value, tensor, shape):
 NUMBERS = st.one_of(st.floats(), st.integers(-2, 3), st.sampled_from([-0.0, 5e-324, 1 - 2**-53, 10**400]))
 
 
-@fuzz(150)
+@fuzz(700)
 @given(NUMBERS, st.sampled_from([merging.slerp, merging.lerp]))
 def test_t_is_within_bounds_or_refused(t, rule):
     a, b = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 3.0])
@@ -164,7 +165,7 @@ def test_t_is_within_bounds_or_refused(t, rule):
 TENSORS = st.sampled_from([[math.nan], [math.inf, 1.0], [0.0, 0.0], [1.0, 2.0], [], [1e308, 1e308], [1e-320, 0.0]])
 
 
-@fuzz(100)
+@fuzz(500)
 @given(st.dictionaries(st.sampled_from("ab"), TENSORS, max_size=2),
        st.dictionaries(st.sampled_from("ab"), TENSORS, max_size=2),
        st.sampled_from([torch.float32, torch.float64, torch.bfloat16]), st.floats(0, 1))
@@ -175,7 +176,7 @@ def test_state_dicts(a, b, dtype, t):
     assert found is None or all(torch.isfinite(value).all() for value in found.values())
 
 
-@fuzz(120)
+@fuzz(600)
 @given(st.lists(NUMBERS.filter(lambda value: abs(value) < 1e300), max_size=4), st.integers(0, 4), st.integers(0, 4))
 def test_thresholds(taus, n_a, n_b):
     found = matching.match(np.random.default_rng(0).uniform(-1, 1, (n_a, n_b)))

@@ -129,7 +129,7 @@ def _sources(content: dict) -> tuple[list[dict], list[dict]]:
         raise ValueError("it must have either models or slices")
     levels = [_mapping(content.get("parameters", {}), "parameters")]
     sources = content.get("models")
-    if sources is None:
+    if "slices" in content:
         slices = content["slices"]
         if not isinstance(slices, list) or len(slices) != 1:
             raise ValueError("it stacks several slices; merge whole models, as one slice")
