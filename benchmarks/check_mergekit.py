@@ -6,7 +6,7 @@ mergekit lives in an environment of its own; from the root of the repository:
     PYTHONPATH=. build/mergekit/bin/python benchmarks/check_mergekit.py > benchmarks/check_mergekit.json
 
 Prints, per method, dtype and kind of tensor, the largest difference of any weight over t = 0, 0.1 ... 1 and the
-largest weight beside it. Exit status 1 if one exceeds the rounding that the differences below explain.
+largest weight beside it; then task arithmetic, TIES and DARE of three models, tensor by tensor. Exit status 1 if one exceeds the rounding that the differences below explain.
 
 Where unifeat differs on purpose:
 - it computes in float64 and rounds once, mergekit in float32: a last place in float32, one in bfloat16;
@@ -21,18 +21,21 @@ import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from unittest import mock
 
 import torch
 import yaml
+from mergekit import merge_methods as methods
 from mergekit.config import MergeConfiguration
 from mergekit.merge import run_merge
+from mergekit.merge_methods.base import TensorGroup
 from mergekit.merge_methods.slerp import slerp as mergekit_slerp
 from mergekit.options import MergeOptions
 from safetensors.torch import load_file
 from transformers import MistralConfig, MistralForCausalLM
 
 from unifeat import merging
-from unifeat.merging import mergekit
+from unifeat.merging import mergekit, zoo
 
 KINDS = {"embed": "embeddings", "lm_head": "embeddings", "attn": "attention", "mlp": "mlp", "norm": "norms"}
 ALLOWED = {torch.float32: 2**-22, torch.bfloat16: 2**-7}  # relative to the largest weight: 2 units in the last place
@@ -75,6 +78,32 @@ def compare(folder: Path, method: str, t: float) -> dict[str, tuple[float, float
                    ours[name].abs().max().item()) for name in ours}
 
 
+def of_changes() -> list[dict]:
+    """Methods on three models' changes of a base, tensor by tensor, DARE with the same random numbers on both sides."""
+    generator, rows = torch.Generator().manual_seed(0), []
+    base, *others = (torch.randn(64, 48, generator=generator) for _ in range(4))
+    weights, numbers = [0.5, 1.0, 0.8], torch.rand(3, 64, 48, generator=generator, dtype=torch.float64)
+    group, ids = TensorGroup.from_tensors([base, *others], base_index=0), (1, 2, 3)
+    state, states = {"w": base}, [{"w": other} for other in others]
+    for density in (0.2, 0.5, 1.0):
+        common = {"lambda": 0.7, "int8_mask": False, "rescale": False, "weight": dict(zip(ids, weights, strict=True)),
+                  "density": dict.fromkeys(ids, density)}
+        rest = iter(numbers)
+        with mock.patch("torch.bernoulli", lambda p: (next(rest) < p).to(p.dtype)):
+            dropped = methods.get("dare_linear").merge_group(group, normalize=False, **common)
+        with mock.patch("torch.rand", lambda *_, **__: numbers):
+            ours = zoo.dare(state, states, weights, density, 0.7)["w"]
+        pairs = {"task_arithmetic": (zoo.task_arithmetic(state, states, weights, 0.7)["w"],
+                                     methods.get("task_arithmetic").merge_group(group, normalize=False, **common)),
+                 "ties": (zoo.ties(state, states, weights, density, 0.7)["w"],
+                          methods.get("ties").merge_group(group, normalize=True, **common)),
+                 # without `rescale`, which in mergekit keeps the L1 norm and not, as in the paper, the expectation
+                 "dare_linear": (ours, base + (dropped - base) / density)}
+        rows += [dict(method=name, density=density, max_difference=float(f"{(a - b).abs().max().item():.3g}"),
+                      largest_weight=round(a.abs().max().item(), 3)) for name, (a, b) in pairs.items()]
+    return rows
+
+
 def main() -> int:
     rows, ok = [], True
     for dtype, allowed in ALLOWED.items():
@@ -100,6 +129,8 @@ def main() -> int:
         refused = ""
     except ValueError as error:
         refused = str(error)
+    rows += (changes := of_changes())
+    ok &= all(row["max_difference"] <= 4 * ALLOWED[torch.float32] * row["largest_weight"] for row in changes)
     versions = {name: version(name) for name in ("mergekit", "torch", "transformers")}
     facts = dict(versions=versions, agree=ok, zero_tensor=dict(mergekit_at_half=zero, unifeat=refused))
     print(json.dumps(facts)[:-1] + ', "rows": [\n' + ",\n".join(map(json.dumps, rows)) + "]}")
