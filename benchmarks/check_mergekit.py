@@ -6,7 +6,8 @@ mergekit lives in an environment of its own; from the root of the repository:
     PYTHONPATH=. build/mergekit/bin/python benchmarks/check_mergekit.py > benchmarks/check_mergekit.json
 
 Prints, per method, dtype and kind of tensor, the largest difference of any weight over t = 0, 0.1 ... 1 and the
-largest weight beside it; then task arithmetic, TIES and DARE of three models, tensor by tensor. Exit status 1 if one exceeds the rounding that the differences below explain.
+largest weight beside it; then task arithmetic, TIES and DARE of three models, tensor by tensor. Exit status 1 if one
+exceeds the rounding that the differences below explain.
 
 Where unifeat differs on purpose:
 - it computes in float64 and rounds once, mergekit in float32: a last place in float32, one in bfloat16;
@@ -89,7 +90,7 @@ def of_changes() -> list[dict]:
         common = {"lambda": 0.7, "int8_mask": False, "rescale": False, "weight": dict(zip(ids, weights, strict=True)),
                   "density": dict.fromkeys(ids, density)}
         rest = iter(numbers)
-        with mock.patch("torch.bernoulli", lambda p: (next(rest) < p).to(p.dtype)):
+        with mock.patch("torch.bernoulli", lambda p, rest=rest: (next(rest) < p).to(p.dtype)):
             dropped = methods.get("dare_linear").merge_group(group, normalize=False, **common)
         with mock.patch("torch.rand", lambda *_, **__: numbers):
             ours = zoo.dare(state, states, weights, density, 0.7)["w"]
