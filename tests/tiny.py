@@ -55,6 +55,8 @@ bootstrap = 5
 [studies]
 doses = [3.0]
 seeds = [0]
+checkpoints = [0, 8, 50]
+tune_tokens = 2_560
 """
 WORDS = {"english": "the a city river was in of old new large known people",
          "python": "def return self import if x y ( ) : =",

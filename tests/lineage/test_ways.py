@@ -8,8 +8,13 @@ import tiny
 import torch
 
 from unifeat import lm
+from unifeat.lineage import merges
 from unifeat.lineage.run import open_run
 from unifeat.lm import training
+from unifeat.merging import zoo
+from unifeat.text.files import CorpusError
+
+own, evaluate = merges.own_text, lm.evaluate
 
 STEP = 11
 LINEAGE = """
@@ -36,6 +41,33 @@ method = "lerp"
 t = 0.25
 [models.balanced]
 merge = ["b", "c"]
+[models.mean]
+merge = ["b", "c", "a"]
+method = "linear"
+options = { weights = [2.0, 1.0, 1.0] }
+[models.sum]
+merge = ["b", "c"]
+method = "task_arithmetic"
+options = { scale = 0.5 }
+[models.ties]
+merge = ["b", "c"]
+method = "ties"
+options = { density = 0.3 }
+[models.dare]
+merge = ["b", "c"]
+method = "dare"
+options = { seed = 4 }
+[models.fisher]
+merge = ["b", "c"]
+method = "fisher"
+options = { tokens = 320 }
+[models.regmean]
+merge = ["b", "c"]
+method = "regmean"
+[models.evolved]
+merge = ["a", "b", "c"]
+method = "evolver"
+options = { tokens = 160, generations = 2, cr = 0.3 }
 [models.fresh]
 untrained = { seed = 7 }
 [models.rounded]
@@ -130,6 +162,76 @@ def test_a_balanced_merge_keeps_the_same_share_of_both_parents_accuracy(run):
     assert all(np.allclose(got[key], want[key], atol=1e-6) for key in want)
     sweep = run.merge_sweep("balanced")
     assert set(sweep["method"]) == {"slerp", "lerp", "base"} and sweep["merge"].eq("balanced").all()
+
+
+def doubles(run, *names):
+    return [{key: torch.from_numpy(value) for key, value in weights(run, name).items()} for name in names]
+
+
+def test_merges_of_the_zoo_are_what_the_zoo_makes_of_the_parents(run):
+    a, b, c = doubles(run, "a", "b", "c")
+    want = dict(mean=zoo.linear([b, c, a], [2, 1, 1]), sum=zoo.task_arithmetic(a, [b, c], scale=0.5),
+                ties=zoo.ties(a, [b, c], density=0.3), dare=zoo.dare(a, [b, c], density=0.5, seed=4))
+    for name, state in want.items():
+        got = weights(run, name)
+        assert all(np.allclose(got[key], state[key], atol=1e-6) for key in state), name
+    assert len({run.model_stage(name).key for name in (*want, "fisher", "regmean", "evolved")}) == 7
+
+
+def test_fisher_and_regmean_read_each_parents_own_training_text(run, monkeypatch):
+    read = {}
+    monkeypatch.setattr(merges, "own_text", lambda run, name, tokens: read.setdefault(name, own(run, name, tokens)))
+    got = merges.merged(run, "fisher")
+    assert {name: blocks.size for name, blocks in read.items()} == dict(b=320, c=320)
+    assert (read["b"] == run.blocks("y", "train", 320)).all() and (read["c"] == run.blocks("x", "train", 320)).all()
+    assert all(np.allclose(weights(run, "fisher")[key], got[key].numpy(), atol=1e-6) for key in got)
+    kept = [key for key in got if key.endswith("norm.weight")]
+    mean = zoo.linear(doubles(run, "b", "c"))
+    assert all(np.allclose(weights(run, "regmean")[key], mean[key], atol=1e-6) for key in kept)  # no linear layers
+    assert any(not np.allclose(weights(run, "regmean")[key], mean[key], atol=1e-6) for key in mean)
+
+
+def test_an_evolver_sees_the_development_text_alone_and_is_no_worse_there_than_its_parents(run, monkeypatch):
+    dev, seen = run.held_out("dev", 160), []
+    monkeypatch.setattr(lm, "evaluate", lambda model, blocks, *more: seen.append(blocks) or evaluate(model, blocks))
+    found = merges.evolved(run, "evolved")
+    assert all(any(np.array_equal(blocks, one) for one in dev.values()) for blocks in seen)
+    assert same({key: value.double().numpy() for key, value in found.state.items()}, weights(run, "evolved"))
+    start = [row["score"] for row in found.log if row["generation"] == 0]
+    assert len(start) == 3 and found.score >= max(start)
+
+
+def test_no_document_is_in_the_development_and_the_test_text(run):
+    dev, test = run.held_out("dev", 10**9), run.held_out("test", 10**9)
+    for domain in run.lineage.domains:
+        blocks = run.corpus.blocks(domain, "validation")
+        document = np.cumsum(blocks == 0).reshape(blocks.shape)
+        where = {block.tobytes(): set(rows) for block, rows in zip(blocks, document.tolist(), strict=True)}
+        assert not set.union(*(where[row.tobytes()] for row in dev[domain])) & set.union(
+            *(where[row.tobytes()] for row in test[domain]))
+        assert len(dev[domain]) == len(blocks) // 2
+        last = max(where[dev[domain][-1].tobytes()])
+        assert len(test[domain]) == sum(min(rows) > last for rows in document.tolist())
+
+
+def test_a_held_out_text_of_one_document_has_no_two_halves(run, monkeypatch):
+    domain = run.lineage.domains[0]
+    one = np.where(run.corpus.blocks(domain, "validation") == 0, 5, run.corpus.blocks(domain, "validation"))
+    monkeypatch.setattr(type(run.corpus), "blocks", lambda self, domain, split: one)
+    with pytest.raises(CorpusError, match="too few documents for a development half"):
+        run.held_out("test", 640)
+
+
+def test_states_on_the_way_are_kept_by_the_training_and_are_what_training_up_to_there_gives(run, tmp_path, monkeypatch):
+    one, again = dataclasses.replace(run, root=tmp_path / "one", seconds={}), []
+    one.model_stage("b")
+    made = {path.name for path in one.root.glob("model-*")}
+    monkeypatch.setattr(training, "train", lambda *args: again.append(args))
+    one.model_stage("early")  # kept on the way: nothing is trained
+    assert not again and {path.name for path in one.root.glob("model-*")} == made
+    files = [one.model_stage("early").folder, run.model_stage("early").folder]
+    for name in ("model/model.safetensors", "log.jsonl"):
+        assert (files[0] / name).read_bytes() == (files[1] / name).read_bytes()
 
 
 def test_an_untrained_model_has_the_sizes_and_its_own_seed(run):

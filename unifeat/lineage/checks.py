@@ -7,7 +7,20 @@ import re
 from unifeat.lineage import published
 from unifeat.lineage.complaints import shown
 from unifeat.lineage.lineage import Lineage
-from unifeat.lineage.settings import KINDS, READS, SOURCES, WAYS, LineageError, Member, Sae
+from unifeat.lineage.settings import (
+    CHANGES,
+    KINDS,
+    LINES,
+    METHODS,
+    READS,
+    SOURCES,
+    WAYS,
+    LineageError,
+    Member,
+    Merging,
+    Sae,
+)
+from unifeat.merging.evolver import RULES
 from unifeat.text import files
 
 # Words of the tables, as is r_ before a model's name, and "balanced" among domains.
@@ -70,13 +83,20 @@ def _made(p: Lineage, name: str, one: Member) -> None:
         (way not in ("train", "checkpoint", "untrained", "merge") or not one.parent, f"{way} takes no parent"),
         (not one.parents or way == "given" and not one.parent, "parents is for given models that have no parent"),
         (not one.parents or len(set(one.parents)) == len(one.parents) == 2, "parents must name two different models"),
-        (way != "merge" or len(set(one.merge)) == len(one.merge) == 2,
-         f"merge needs two different models, not {shown(list(one.merge))}"),
-        (one.method in ("slerp", "lerp"), f"method must be slerp or lerp, not {shown(one.method)}"),
+        (one.method in METHODS, f"method must be one of {', '.join(METHODS)}, not {shown(one.method)}"),
+        (way != "merge" or len(set(one.merge)) == len(one.merge) >= 2,
+         f"merge needs two different models or more, not {shown(list(one.merge))}"),
+        (way != "merge" or one.method not in LINES or len(one.merge) == 2,
+         f"{one.method} merges two models, not {len(one.merge)}; linear merges more"),
+        (not one.options or way == "merge" and one.method not in LINES,
+         f"options are for merges by {', '.join(METHODS[len(LINES):])}"),
+        (way != "merge" or one.method not in CHANGES or p.base(name),
+         "its parents have no one parent in common; name one as options.base"),
+        *(_options(p, one) if one.merge and one.method not in LINES else ()),
         (one.t == "balanced" if isinstance(one.t, str) else 0 <= one.t <= 1,
          f"t must be balanced or a number from 0 to 1, not {shown(one.t)}"),
         (one.published_t is None or 0 <= one.published_t <= 1, f"published_t must be 0 to 1, not {one.published_t}"),
-        (not one.published_sweep or len(one.origins) == 2, "published_sweep is for a merge of two models"),
+        (not one.published_sweep or one.ends, "published_sweep is for a merge of two models"),
         (not one.checkpoint or of, "checkpoint needs a model that is trained here"),
         (not of or 0 <= one.checkpoint.step <= of.tokens // max(1, of.batch * p.corpora.context),
          "checkpoint.step must be a step of that training, from 0 to its last"),
@@ -93,6 +113,25 @@ def _made(p: Lineage, name: str, one: Member) -> None:
             near = difflib.get_close_matches(domain, p.text, 1)
             raise LineageError(f"{where} reads the domain {shown(domain)}, which has no text"
                                + (f"; did you mean {near[0]!r}?" if near else f"; [text] has {', '.join(p.text)}."))
+
+
+def _options(p: Lineage, one: Member):
+    """Rules of the options of a merge: (whether it is fine, the problem)."""
+    o = one.options or Merging()
+    least = 3 if o.rule == "paper" else 2
+    return [
+        (not o.base or o.base not in one.merge, f"options.base {shown(o.base)} is one of the models to merge"),
+        (not o.weights or len(o.weights) == len(one.merge) and abs(sum(o.weights)) > 1e-9,
+         "options.weights must have one number for each model, and not add up to 0"),
+        (0 < o.density <= 1, f"options.density must be above 0, at most 1, not {o.density}"),
+        (o.tokens >= p.corpora.context, f"options.tokens must be one block ({p.corpora.context}) at least"),
+        (o.rule in RULES, f"options.rule must be one of {', '.join(RULES)}, not {shown(o.rule)}"),
+        (0 <= o.f <= 1 and 0 <= o.cr <= 1, "options.f and options.cr must be from 0 to 1"),
+        (o.generations >= 1, "options.generations must be at least 1"),
+        (o.seed >= 0, "options.seed must be 0 or more"),
+        (one.method != "evolver" or len(one.merge) >= least,
+         f"evolver by the {o.rule} rule needs {least} models or more"),
+    ]
 
 
 def _acyclic(p: Lineage) -> None:
@@ -145,6 +184,9 @@ def _shared(p: Lineage):
         (("studies", "seeds"), u.seeds and min(u.seeds) >= 0 and len(set(u.seeds)) == len(u.seeds),
          "0 or more, at least one, each once"),
         (("studies", "replicates"), u.replicates >= 1, "at least 1"),
+        (("studies", "checkpoints"), list(u.checkpoints) == sorted({max(0, one) for one in u.checkpoints}),
+         "steps of 0 or more, in their order, each once"),
+        (("studies", "tune_tokens"), u.tune_tokens > 0, "positive"),
     ]
 
 

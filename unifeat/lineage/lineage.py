@@ -7,6 +7,7 @@ from dataclasses import field
 from functools import cached_property
 
 from unifeat.lineage.settings import (
+    Checkpoint,
     Comparison,
     Controls,
     Corpora,
@@ -69,6 +70,20 @@ class Lineage:
                  if two.checkpoint and two.checkpoint.of == of and other != name
                  and not (one.checkpoint and two.checkpoint.step >= one.checkpoint.step)}
         return (max(steps, key=steps.get),) if steps else self.models[of].origins
+
+    def base(self, name: str) -> str:
+        """The model whose changes a merge adds up: as stated, or the one parent that all its parents share; "" if none.
+        """
+        one = self.models[name]
+        common = set.intersection(*({*self.models[other].origins} for other in one.merge)) if one.merge else ()
+        return one.options.base if one.options and one.options.base else min(common, default="")
+
+    def on_the_way(self, of: str) -> dict[str, Member]:
+        """Checkpoints of a model by name: the lineage's own, and of the first root those of [studies]."""
+        found = {name: one for name, one in self.models.items() if one.checkpoint and one.checkpoint.of == of}
+        if of == self.roots[0] and self.models[of].training:
+            found |= {f"{of}-{step}": Member(checkpoint=Checkpoint(of, step)) for step in self.studies.checkpoints}
+        return found
 
     def children(self, name: str) -> tuple[str, ...]:
         """Models that come from `name`."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 
 from unifeat import lm, merging
 from unifeat.lineage import given
+from unifeat.lineage.settings import Merging
 from unifeat.lineage.texts import Texts
 from unifeat.lm import nulls, training
 from unifeat.support import parallel, tables
@@ -29,7 +30,7 @@ class Models(Texts):
             trained = [name for name in layer if self.lineage.models[name].training]
             tokens = sum(self.lineage.models[name].training.tokens for name in trained)
             parallel.side_by_side(self.model_stage, trained, tokens, f"train {', '.join(trained)}")
-            for name in layer:
+            for name in sorted(layer, key=self._step, reverse=True):  # a checkpoint's training keeps the ones before it
                 self.model_stage(name)
 
     @lru_cache  # noqa: B019 - a Run lives as long as its notebook
@@ -39,22 +40,21 @@ class Models(Texts):
         above, inputs = [self.model_stage(other) for other in one.needs if not one.checkpoint], [self.corpus_stage]
 
         def make(build, config, inputs=inputs, bar=None, size=0):
-            return self.stage(f"model-{name}", lambda folder: build(name, folder, bar), config, inputs, bar=bar,
-                              tokens=size)
+            return self.stage(f"model-{name}", lambda folder: build(name, folder, bar), config, inputs, [build], bar,
+                              size)
 
         if one.training:
             config = [self.lineage.model if one.train else None, one.training, tokens]
             return make(self._train, config, [*inputs, *above], bar, one.training.tokens)
         if one.checkpoint:
-            of = self.lineage.models[one.checkpoint.of]
-            below = [self.model_stage(of.parent)] if of.parent else []
-            return make(self._checkpoint, [self.lineage.model if of.train else None, of.training, one.checkpoint.step,
-                                           tokens],
-                        [*inputs, *below])
+            return self._checkpoint(name, one.checkpoint, lambda folder: self._until(name, folder, bar), bar)
         if one.given:
             return make(self._take, [given.fingerprint(self.given[name]), tokens])
         if one.merge:
-            return make(self._merge, [one.method, self.merge_t(name), tokens], above)
+            if one.ends:
+                return make(self._merge, [one.method, self.merge_t(name), tokens], above)
+            return make(self._many, [one.method, one.options or Merging(), self.lineage.base(name), tokens],
+                        [*inputs, *above, *map(self.model_stage, filter(None, [self.lineage.base(name)]))])
         if one.untrained:
             return make(self._untrained, [self.lineage.model, one.untrained, tokens,
                                           [given.fingerprint(path) for path in self._givens()]])
@@ -65,13 +65,37 @@ class Models(Texts):
         model = self.model(one.parent) if one.parent else lm.build(self.lineage.model, len(self.corpus.tokenizer),
                                                                    context)
         blocks = {d: self.corpus.blocks(d, "train") for d in one.training.text}
-        log = training.train(model, blocks, one.training, self.validation(0.25), name, folder, bar, until)
+        kept = {}
+        for other, two in self.lineage.on_the_way(of or name).items():
+            if other != name:
+                kept.setdefault(two.checkpoint.step, []).append(partial(self._keep, other, two.checkpoint))
+        log = training.train(model, blocks, one.training, self.validation(0.25), name, folder, bar, until, kept)
+        self._trained(model, log, folder)
+
+    def _trained(self, model, log, folder):
         lm.save(model, self.corpus.tokenizer, folder / "model")
         training.write_log(log, folder / "log.jsonl")
 
-    def _checkpoint(self, name, folder, bar):
+    def _checkpoint(self, name, at, build, bar=None):
+        """A state of a model on its way. Training that passes by makes it; where the model is trained already, it is
+        trained again up to there."""
+        of = self.lineage.models[at.of]
+        below = [self.model_stage(of.parent)] if of.parent else []
+        return self.stage(f"model-{name}", build, [self.lineage.model if of.train else None, of.training, at.step,
+                                                   self.lineage.evaluation.tokens], [self.corpus_stage, *below],
+                          bar=bar, tokens=of.training.tokens)
+
+    def _keep(self, name, at, model, log):
+        self._checkpoint(name, at, lambda folder: self._trained(model, [row | dict(model=name) for row in log], folder))
+
+    def _until(self, name, folder, bar):
         at = self.lineage.models[name].checkpoint
         self._train(name, folder, bar, at.of, at.step)
+
+    def _step(self, name) -> int:
+        """The step of a checkpoint; 0 of other models."""
+        at = self.lineage.models[name].checkpoint
+        return at.step if at else 0
 
     def _take(self, name, folder, bar):
         self._log(name, given.take(self.given[name], self.corpus.tokenizer, folder / "model"), folder)
@@ -82,6 +106,10 @@ class Models(Texts):
         model.load_state_dict(merging.between(RULES[one.method], model.state_dict(), other.state_dict(),
                                               self.merge_t(name)))
         self._save(name, model, folder)
+
+    def _many(self, name, folder, bar):
+        """Merges beside slerp and lerp are made in `merges`, so that no key of other models holds their code."""
+        raise NotImplementedError
 
     def _untrained(self, name, folder, bar):
         self._save(name, self.untrained(self.lineage.models[name].untrained.seed), folder)
@@ -142,8 +170,8 @@ class Models(Texts):
 
     @property
     def merges(self) -> tuple[str, ...]:
-        """Models that have two parents: merged here, or given."""
-        return tuple(name for name, one in self.lineage.models.items() if len(one.origins) == 2)
+        """Models that lie at some t between two parents: merged here by slerp or lerp, or given."""
+        return tuple(name for name, one in self.lineage.models.items() if one.ends)
 
     def merge_sweep(self, name: str = "") -> pd.DataFrame | None:
         """merge_sweep.csv: losses and accuracies of SLERP and lerp over t between the parents of a merge, the first

@@ -17,6 +17,7 @@ import numpy as np
 from unifeat import sae
 from unifeat.lineage import given
 from unifeat.lineage.losses import Losses
+from unifeat.lineage.merges import Merges
 from unifeat.lineage.reading import choose
 from unifeat.lineage.saes import Saes
 from unifeat.lm import HOOK
@@ -42,7 +43,7 @@ def opened(lineage, figures) -> "Run":
 
 
 @dataclass(frozen=True, eq=False)
-class Run(Saes, Losses):
+class Run(Saes, Losses, Merges):
     """One lineage, its store and the folder its figures go to; every method computes or loads one stage."""
 
     @property

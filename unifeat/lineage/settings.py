@@ -10,6 +10,9 @@ SOURCES = ("embedded", "hub", "files")
 KINDS = ("relu", "topk", "batchtopk")
 READS = ("common", "own")
 PACKAGE = "package:"  # begins the name of a given model in a pinned package
+LINES = ("slerp", "lerp")  # merges that lie at some t between two models
+CHANGES = ("task_arithmetic", "ties", "dare")  # merges of what children changed in a base
+METHODS = (*LINES, "linear", *CHANGES, "fisher", "regmean", "evolver")
 WAYS = ("train", "finetune", "merge", "checkpoint", "given", "untrained", "quantized", "perturbed")
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -119,6 +122,22 @@ class Perturbed:
 
 
 @table
+class Merging:
+    """What merges beside slerp and lerp may need; a method passes over what it does not read."""
+
+    base: str = ""  # task_arithmetic, ties, dare: the model whose changes are added; "" = the parents' common parent
+    weights: tuple[float, ...] = ()  # one per parent; () = 1 each. Not of regmean and evolver
+    density: float = 0.5  # ties, dare: the share of every change that is kept
+    scale: float = 1.0  # task_arithmetic, ties, dare: what the summed change is multiplied by
+    tokens: int = 25_000  # fisher, regmean: training text of each parent; evolver: development text, per domain
+    rule: str = "paper"  # evolver: how it mutates, paper or code
+    f: float = 0.5  # evolver: size of a mutation
+    cr: float = 0.5  # evolver: share of the weights that cross over
+    generations: int = 15  # evolver
+    seed: int = 0  # dare, fisher, evolver
+
+
+@table
 class Member:
     """One model of a lineage: made in one of the WAYS, and how it is named and drawn."""
 
@@ -131,8 +150,9 @@ class Member:
     parents: tuple[str, ...] = ()  # of a given model that was made from two
     train: Training | None = None
     finetune: Training | None = None
-    merge: tuple[str, ...] = ()  # two parents; t = 0 is the first
-    method: str = "slerp"  # slerp | lerp
+    merge: tuple[str, ...] = ()  # two parents; t = 0 is the first; of other methods than slerp and lerp two or more
+    method: str = "slerp"  # one of METHODS
+    options: Merging | None = None  # of the methods beside slerp and lerp; None = the defaults
     published_t: float | None = None  # the t that a paper reports for this merge
     published_sweep: str = ""  # a CSV of a paper's own sweep along this merge, drawn beside this run's
     t: float | str = "balanced"  # a number, or balanced: both parents keep the same share of their accuracy
@@ -159,10 +179,16 @@ class Member:
         return self.merge or self.parents or ((self.parent,) if self.parent else ())
 
     @property
+    def ends(self) -> tuple[str, str] | tuple[()]:
+        """The two parents of a merge that lies at some t between them: of slerp, lerp, or given; () of other models."""
+        return self.origins if len(self.origins) == 2 and (not self.merge or self.method in LINES) else ()
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Names of all models without which it cannot be made."""
         return (*self.origins, *([self.checkpoint.of] if self.checkpoint else []),
-                *([self.perturbed.like] if self.perturbed and self.perturbed.like else []))
+                *([self.perturbed.like] if self.perturbed and self.perturbed.like else []),
+                *([self.options.base] if self.options and self.options.base else []))
 
 
 @table
@@ -232,3 +258,5 @@ class Studies:
     doses: tuple[float, ...]  # learning rates of a child, as multiples of its own
     seeds: tuple[int, ...]  # of a child's training, each added to its own
     replicates: int  # language-model seeds, the lineage's own included
+    checkpoints: tuple[int, ...]  # steps of the first root's training at which it is kept
+    tune_tokens: int  # of every fine-tuning from a checkpoint

@@ -9,6 +9,8 @@ from unifeat.lineage import given_corpora, given_tokenizers
 from unifeat.support import paths
 from unifeat.support.stages import Stages
 from unifeat.text import comparison_text, corpora, sources
+from unifeat.text.bpe import EOS
+from unifeat.text.files import CorpusError
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +47,25 @@ class Texts(Stages):
     def validation(self, share: float = 1.0) -> dict[str, np.ndarray]:
         """Held-out blocks of each domain, a share of evaluation.tokens."""
         return {d: self.blocks(d, tokens=int(self.lineage.evaluation.tokens * share)) for d in self.lineage.domains}
+
+    def held_out(self, part: str, tokens: int) -> dict[str, np.ndarray]:
+        """Held-out blocks of each domain, at most `tokens` of it: `dev` to choose by, `test` to report.
+
+        `dev` is the first half of the blocks, `test` those that begin after its last document; documents stand in the
+        order of their hashes.
+        """
+        out = {}
+        for domain in self.lineage.domains:
+            blocks = self.corpus.blocks(domain, "validation")
+            document = np.cumsum(blocks == EOS).reshape(blocks.shape)
+            half = len(blocks) // 2
+            mine = blocks[:half] if part == "dev" else blocks[document[:, 0] > document[:half].max(initial=-1)]
+            if not len(mine):
+                raise CorpusError(f"The held-out text of {domain} has too few documents for a development half and a "
+                                  "test half; raise corpora.validation_share or give more text.")
+            count = min(len(mine), tokens // self.corpus.context)
+            out[domain] = mine[np.linspace(0, len(mine) - 1, count).round().astype(int)]
+        return out
 
     @cached_property
     def comparison_text(self) -> dict[str, np.ndarray]:

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -109,16 +110,17 @@ def batches(blocks: list[np.ndarray], order: np.ndarray, batch: int, start: int 
 
 def train(model, blocks: dict[str, np.ndarray], config, validation: dict[str, np.ndarray],
           name: str = "model", folder: Path | None = None, bar: Bar | None = None, until: int | None = None,
-          ) -> list[dict]:
+          kept: dict[int, list[Callable]] | None = None) -> list[dict]:
     """Train `model` in place on `blocks` {domain: (n, context)}; returns the log, one row per measured loss.
 
     Rows: model, step, tokens, split ("train": mean since the last row, "validation"), domain, loss (nats). With
     `folder` the state is saved there now and then, and a later call goes on from it. `bar`: a progress bar to advance
     by the tokens seen, instead of its own. `until`: stop after so many steps of the same run, None = at its end.
+    `kept`: by step, what is called with the model and the log that training up to there would return.
     """
     if bar is None:
         with Bar(total=config.tokens, desc=f"train {name}", unit="tok", unit_scale=True, mininterval=1) as bar:
-            return train(model, blocks, config, validation, name, folder, bar, until)
+            return train(model, blocks, config, validation, name, folder, bar, until, kept)
     domains, parts = list(config.text), [blocks[d] for d in config.text]
     size = config.batch * parts[0].shape[1]
     steps = config.tokens // size
@@ -129,33 +131,61 @@ def train(model, blocks: dict[str, np.ndarray], config, validation: dict[str, np
     marks = set(np.linspace(0, steps, config.evaluations).astype(int).tolist())
     every = max(1, steps // 200)
     saved = Checkpoint(folder)
-    start, log, running = _restore(saved, model, optimizer)
-
-    def measure(step):
-        for domain, rows in validation.items():
-            log.append(dict(model=name, step=step, tokens=step * size, split="validation", domain=domain,
-                            loss=lm.evaluate(model, rows)["loss_nats"]))
-
+    start, rows, running = _restore(saved, model, optimizer)
+    log = _Log(model, name, size, "+".join(domains), validation, rows, running)
     bar.skip(start * size)
     for step, tokens in enumerate(batches(parts, order, config.batch, start), start):
         if step >= last:
             break
+        log.keep(step, kept)
         if step in marks:
-            measure(step)
+            log.rows += log.measured(step)
         running.append(_step(model, optimizer, tokens, schedule(step, steps, config), config.clip))
-        if (step + 1) % every == 0 or step + 1 == last:
-            mean = torch.stack(running).mean().item()
+        if (step + 1) % every == 0:
+            log.rows += log.mean(step + 1)
             running.clear()
-            log.append(dict(model=name, step=step + 1, tokens=(step + 1) * size, split="train",
-                            domain="+".join(domains), loss=mean))
-            bar.set_postfix(loss=f"{mean:.3f}", refresh=False)
+            bar.set_postfix(loss=f"{log.rows[-1]['loss']:.3f}", refresh=False)
         bar.update(size)
         if saved.due():
-            _save(saved, model, optimizer, step + 1, log, running)
+            _save(saved, model, optimizer, step + 1, log.rows, running)
     bar.update(config.tokens - last * size)  # what is less than a step, or after the last
-    measure(last)
+    log.keep(last, kept)
+    ended = log.ended(last)
     model.cpu().eval()
-    return log
+    return ended
+
+
+@dataclass
+class _Log:
+    """The losses of a training: what `train` returns, so far."""
+
+    model: object
+    name: str
+    size: int  # tokens of a step
+    text: str
+    validation: dict
+    rows: list
+    running: list  # losses since the last row of them
+
+    def row(self, step, split, domain, loss) -> dict:
+        return dict(model=self.name, step=step, tokens=step * self.size, split=split, domain=domain, loss=loss)
+
+    def measured(self, step) -> list[dict]:
+        return [self.row(step, "validation", domain, lm.evaluate(self.model, rows)["loss_nats"])
+                for domain, rows in self.validation.items()]
+
+    def mean(self, step) -> list[dict]:
+        return [self.row(step, "train", self.text, torch.stack(self.running).mean().item())] if self.running else []
+
+    def ended(self, step) -> list[dict]:
+        """All rows, were this the last step."""
+        return [*self.rows, *self.mean(step), *self.measured(step)]
+
+    def keep(self, step, kept: dict | None) -> None:
+        if kept and step in kept:
+            rows = self.ended(step)
+            for call in kept[step]:
+                call(self.model, rows)
 
 
 def _step(model, optimizer: Optimizer, tokens: torch.Tensor, share: float, clip: float) -> torch.Tensor:

@@ -68,7 +68,7 @@ def _fine_tuning(table: Callable, lineage: Lineage) -> str:
 def _merging(table: Callable, lineage: Lineage) -> str:
     accuracy, parts = _held_out(table("models"), "accuracy"), []
     for name, one in lineage.models.items():
-        if len(one.origins) == 2:
+        if len(one.origins) > 1:
             kept = [sum(accuracy[name, d] for d in lineage.mix(parent)[0]) / sum(accuracy[parent, d] for d in
                                                                                 lineage.mix(parent)[0])
                     for parent in one.origins]

@@ -192,7 +192,8 @@ TABLES = {  # what a row is, and the columns of its own
         "rise_own, rise_other": "rise of the held-out loss (nats per token) on the children's text, and mean over the "
                                 "other domains",
         "weight_distance, neuron_r": "as in `dose.csv`; the axes are those of what the SAEs read",
-        "features, side": "as in `persistence.csv`"}),
+        "features, side": "as in `persistence.csv`",
+        "null_untrained": "as in `persistence.csv`"}),
     "ancestry": ("One row per compared model, text of the SAEs, set of features and side, one to one; intervals are "
                  "over documents.", {
         "model, ancestry": "the model beside the parent, and whether it is the parent's `child` or has `none` of it",

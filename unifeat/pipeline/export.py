@@ -89,12 +89,13 @@ def _seen(run: Run, name: str) -> list[str]:
 
 def _about_model(run: Run, name: str, model) -> str:
     one = run.lineage.models[name]
-    if one.merge:
-        a, b = one.merge
+    if one.ends:
+        a, b = one.ends
         made = (f"the {one.method.upper()} merge of the run's models {a} (t = 0) and {b} (t = 1), tensor by tensor, at "
                 f"t = {run.merge_t(name)}")
     else:
-        made = {"train": "trained from random weights", "finetune": f"fine-tuned from the run's model {one.parent}",
+        made = {"merge": f"the run's models {', '.join(one.merge)} merged by {one.method}",
+                "train": "trained from random weights", "finetune": f"fine-tuned from the run's model {one.parent}",
                 "checkpoint": "a checkpoint of the run's model " + (one.checkpoint.of if one.checkpoint else ""),
                 "untrained": "random weights", "quantized": f"the run's model {one.parent} in {one.quantized} bits",
                 "perturbed": f"the run's model {one.parent} moved at random"}[one.ways[0]]

@@ -43,9 +43,10 @@ def summary(run: Run) -> dict:
 def made(run: Run, name: str) -> str:
     """How a model came about, in a word or two."""
     one = run.lineage.models[name]
-    if len(one.origins) == 2:
+    if one.ends:
         return f"{'SLERP' if one.given else one.method.upper()}, t = {run.merge_t(name):.2f}"
-    return {"train": "", "finetune": "fine-tune", "checkpoint": f"step {one.checkpoint.step}" if one.checkpoint else "",
+    return {"train": "", "merge": one.method.replace("_", " "), "finetune": "fine-tune",
+            "checkpoint": f"step {one.checkpoint.step}" if one.checkpoint else "",
             "given": "given", "untrained": "random weights", "quantized": f"{one.quantized} bits",
             "perturbed": "random step"}[one.ways[0]]
 

@@ -50,7 +50,8 @@ def runs(run: Run) -> dict[tuple[float, int], Run]:
 
 def merges(run: Run) -> tuple[str, ...]:
     """Models that are merged here from two of the `children`."""
-    return tuple(name for name, one in run.lineage.models.items() if one.merge and {*one.merge} <= {*children(run)})
+    return tuple(name for name, one in run.lineage.models.items()
+                 if one.merge and one.ends and {*one.merge} <= {*children(run)})
 
 
 def prepare(run: Run) -> None:

@@ -28,7 +28,8 @@ def lineage(smoke: bool = False) -> Lineage:
         return p
     tiny, (root,) = read("smoke"), p.roots
     members = p.models | {root: replace(p.models[root], given=str(demo.make() / "a"), revision="")}
-    members |= {name: replace(one, finetune=replace(one.finetune, tokens=tiny.models["lua"].finetune.tokens))
+    tokens = next(one.finetune.tokens for one in tiny.models.values() if one.finetune)
+    members |= {name: replace(one, finetune=replace(one.finetune, tokens=tokens))
                 for name, one in members.items() if one.finetune}
     return replace(p, models=members, corpora=tiny.corpora, model=tiny.model, evaluation=tiny.evaluation,
                    comparison=tiny.comparison, sae=replace(tiny.sae, tokens=60_000), shipped=False)
