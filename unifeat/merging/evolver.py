@@ -58,11 +58,13 @@ class Evolved:
 
 
 def evolve(states: Sequence[dict], fitness: Callable[[dict], float], how: Evolution = Evolution(),
-           merger: Callable[[list[dict]], dict] | None = None, saved: Checkpoint | None = None) -> Evolved:
+           merger: Callable[[list[dict]], dict] | None = None, saved: Checkpoint | None = None,
+           watch: Callable[[int, dict], None] | None = None) -> Evolved:
     """The fittest model of a population that starts from `states` and evolves by `fitness`: higher is better.
 
     merger: one model of the whole population, as `zoo.linear`; the fitness is then of that, a member is replaced where
     it rises, members in random order, and what is returned is the merged model. saved: where a killed search goes on.
+    watch: called with every generation's number and fittest model, to look at later; its answer is not seen.
     Every offspring costs one call of `fitness`, and every member (without merger) one before the first generation.
 
     Raises:
@@ -77,6 +79,8 @@ def evolve(states: Sequence[dict], fitness: Callable[[dict], float], how: Evolut
     with tqdm(total=how.generations, initial=search.generation, desc="evolution", unit="gen", delay=5) as bar:
         while search.generation < how.generations:
             search.step()
+            if watch:
+                watch(search.generation, search.result())
             bar.set_postfix(best_dev=f"{search.best:.4f}")
             bar.update()
             if saved is not None and saved.due():
