@@ -1,0 +1,86 @@
+"""Merging by development text: every method finds a planted optimum within the budget, and never sees other text."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from unifeat.merging import zoo
+from unifeat.studies import merge_features, merge_search
+from unifeat.studies.merge_search import BUDGET, METHODS, Pool
+
+
+def state(seed):
+    generator = torch.Generator().manual_seed(seed)
+    return {"model.embed.weight": torch.randn(6, 4, generator=generator),
+            "model.layers.0.mlp.up.weight": torch.randn(4, 4, generator=generator)}
+
+
+ROOT, A, B = (state(seed) for seed in range(3))
+MIDDLE = zoo.linear([A, B])
+POOL = Pool(ROOT, A, B, MIDDLE, [zoo.linear([A, A])] * 4, [{}] * 4)
+
+
+class Near:
+    """How near a state dict is to a target; counts its calls."""
+
+    def __init__(self, target):
+        self.target, self.calls = target, 0
+
+    def __call__(self, one):
+        self.calls += 1
+        return -sum(float((one[name] - value).square().sum()) for name, value in self.target.items())
+
+
+def searched(method, target):
+    fitness = Near(target)
+    found = METHODS[method](POOL, fitness, np.random.default_rng(0))
+    return found, fitness
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_keeps_to_the_budget_and_gives_a_whole_model(method):
+    found, fitness = searched(method, zoo.linear([ROOT, A, B], [1, 2, 3]))
+    assert fitness.calls <= BUDGET and found.keys() == ROOT.keys()
+    assert all(torch.isfinite(value).all() for value in found.values())
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in merge_search.SIMPLE
+                                    and "fisher" not in name and "regmean" not in name])
+def test_a_search_is_no_worse_than_what_it_starts_from(method):
+    found, fitness = searched(method, zoo.linear([A, B], [1, 3]))
+    assert fitness(found) >= min(map(fitness, POOL.members)) - 1e-6
+
+
+def test_grids_and_cma_find_what_they_can_express():
+    for method, target in (("simplex_grid", zoo.linear([ROOT, A, B], [1, 3, 5])),
+                           ("cma", merge_search.by_part(POOL, {"embed": [0.6, 0.4], "mlp": [0.3, 0.7]}))):
+        found, fitness = searched(method, target)
+        assert fitness(found) > 0.2 * fitness(MIDDLE), method
+
+
+def test_greedy_soup_by_hand():
+    found, _ = searched("greedy_soup", zoo.linear([A, MIDDLE]))
+    want = zoo.linear([A, MIDDLE])
+    assert all(torch.allclose(found[name], want[name]) for name in want)
+
+
+def test_weights_by_part_are_task_arithmetic_of_each_part():
+    got = merge_search.by_part(POOL, {"embed": [1.0, 0.0], "mlp": [0.0, 0.5]})
+    assert torch.allclose(got["model.embed.weight"], A["model.embed.weight"])
+    name = "model.layers.0.mlp.up.weight"
+    assert torch.allclose(got[name], ROOT[name] + 0.5 * (B[name] - ROOT[name]))
+
+
+def test_what_orders_the_merges_is_found_and_a_noise_is_not():
+    rng, rows = np.random.default_rng(0), []
+    for merge in range(14):
+        for parent in ("a", "b"):
+            kept = rng.uniform(0.4, 1)
+            rows += [dict(merge=merge, parent=parent, side="both", features=name, kept=kept, observed=share,
+                          weight_distance=rng.uniform())
+                     for name, share in (("all", kept**2), ("beyond_both", rng.uniform()))]
+    found = merge_features.prediction(pd.DataFrame(rows)).set_index("predictor")
+    assert found["rho"]["features"] == pytest.approx(1) and found["rho_low"]["features"] == pytest.approx(1)
+    assert found["rho_low"]["beyond"] < 0 < found["rho_high"]["beyond"]
+    assert found["rho_low"]["features - distance"] > 0
