@@ -57,6 +57,8 @@ doses = [3.0]
 seeds = [0]
 checkpoints = [0, 8, 50]
 tune_tokens = 2_560
+search_tokens = 64
+search_budget = 12
 """
 WORDS = {"english": "the a city river was in of old new large known people",
          "python": "def return self import if x y ( ) : =",

@@ -7,7 +7,7 @@ import torch
 
 from unifeat.merging import zoo
 from unifeat.studies import merge_features, merge_search
-from unifeat.studies.merge_search import BUDGET, METHODS, Pool
+from unifeat.studies.merge_search import METHODS, Pool
 
 
 def state(seed):
@@ -18,7 +18,7 @@ def state(seed):
 
 ROOT, A, B = (state(seed) for seed in range(3))
 MIDDLE = zoo.linear([A, B])
-POOL = Pool(ROOT, A, B, MIDDLE, [zoo.linear([A, A])] * 4, [{}] * 4)
+POOL = Pool(ROOT, A, B, MIDDLE, 64, [zoo.linear([A, A])] * 4, [{}] * 4)
 
 
 class Near:
@@ -41,7 +41,7 @@ def searched(method, target):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_keeps_to_the_budget_and_gives_a_whole_model(method):
     found, fitness = searched(method, zoo.linear([ROOT, A, B], [1, 2, 3]))
-    assert fitness.calls <= BUDGET and found.keys() == ROOT.keys()
+    assert fitness.calls <= POOL.budget and found.keys() == ROOT.keys()
     assert all(torch.isfinite(value).all() for value in found.values())
 
 

@@ -187,6 +187,8 @@ def _shared(p: Lineage):
         (("studies", "checkpoints"), list(u.checkpoints) == sorted({max(0, one) for one in u.checkpoints}),
          "steps of 0 or more, in their order, each once"),
         (("studies", "tune_tokens"), u.tune_tokens > 0, "positive"),
+        (("studies", "search_tokens"), u.search_tokens >= p.corpora.context, "at least one block (corpora.context)"),
+        (("studies", "search_budget"), u.search_budget >= 8, "at least 8"),
     ]
 
 

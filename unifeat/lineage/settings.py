@@ -260,3 +260,5 @@ class Studies:
     replicates: int  # language-model seeds, the lineage's own included
     checkpoints: tuple[int, ...]  # steps of the first root's training at which it is kept
     tune_tokens: int  # of every fine-tuning from a checkpoint
+    search_tokens: int  # per domain, that a search for a merge ranks models by; it is tested on twice as many
+    search_budget: int  # of a search: how many models it may rank

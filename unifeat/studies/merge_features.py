@@ -30,7 +30,8 @@ def members(run: Run) -> dict[str, Member]:
              ("linear", "task_arithmetic", "ties", "dare", "fisher", "regmean")}
     made["linear_3"] = Member(merge=(root, a, b), method="linear")
     made |= {f"evolver_{rule}": Member(merge=four, method="evolver", options=Merging(
-        rule=rule, tokens=merge_search.DEV)) for rule in ("paper", "code")}
+        rule=rule, tokens=run.lineage.studies.search_tokens,
+        generations=run.lineage.studies.search_budget // 4 - 1)) for rule in ("paper", "code")}
     return {name: replace(one, label=name.replace("_", " ")) for name, one in made.items()}
 
 

@@ -21,11 +21,7 @@ from unifeat.merging.evolver import Evolution
 from unifeat.studies import variants
 from unifeat.support import tables
 
-DEV, TEST = 6_400, 12_800  # tokens per domain
-GENERATIONS, MEMBERS = 15, 4
-BUDGET = MEMBERS * (1 + GENERATIONS)  # development evaluations of every method, at most
 RATES = (0.2, 0.5, 0.8), (0.1, 0.5, 0.9)  # f, cr of the map
-MAP_GENERATIONS = 8
 COLUMNS = ["model_seed", "method", "evaluations", "split", "domain", "loss_nats"]
 EVOLUTION = ["model_seed", "method", "generation", "member", "dev", "test"]
 MAP = ["rule", "f", "cr", "dev", "test"]
@@ -53,12 +49,18 @@ class Pool:
     a: dict
     b: dict
     middle: dict
+    budget: int = 64  # evaluations that a method may ask for
     fishers: list = field(default_factory=list)
     grams: list = field(default_factory=list)
 
     @property
     def members(self) -> list[dict]:
         return [self.root, self.a, self.b, self.middle]
+
+    @property
+    def generations(self) -> int:
+        """Of an evolution of the four: it also ranks them once before the first."""
+        return self.budget // 4 - 1
 
 
 def family(run: Run) -> tuple[str, str, str] | None:
@@ -83,15 +85,15 @@ def best_single(pool: Pool, fitness, rng) -> dict:
 
 
 def slerp_grid(pool: Pool, fitness, rng) -> dict:
-    """SLERP of the children at the fittest of BUDGET equally spaced t."""
-    values = np.linspace(0, 1, BUDGET)
+    """SLERP of the children at the fittest of equally spaced t, as many as the budget allows."""
+    values = np.linspace(0, 1, pool.budget)
     scores = [fitness(merging.between(merging.slerp, pool.a, pool.b, float(t))) for t in values]
     return merging.between(merging.slerp, pool.a, pool.b, float(values[int(np.argmax(scores))]))
 
 
 def simplex_grid(pool: Pool, fitness, rng) -> dict:
     """The fittest weighted mean of root and children on the finest regular grid of weights that the budget allows."""
-    steps = int((np.sqrt(8 * BUDGET + 1) - 3) / 2)  # (steps + 1)(steps + 2) / 2 points
+    steps = int((np.sqrt(8 * pool.budget + 1) - 3) / 2)  # (steps + 1)(steps + 2) / 2 points
     grid = [(i, j, steps - i - j) for i in range(steps + 1) for j in range(steps + 1 - i)]
     scores = [fitness(zoo.linear(pool.members[:3], weights)) for weights in grid]
     return zoo.linear(pool.members[:3], grid[int(np.argmax(scores))])
@@ -113,9 +115,10 @@ def cma(pool: Pool, fitness, rng) -> dict:
     """Task arithmetic with a weight per child and part of the model (`part`), by CMA-ES (Hansen 2016, arXiv 1604.00772)
     through the package cmaes, as mergekit-evolve searches. It starts from the mean of the children."""
     parts = sorted({part(name) for name in pool.root})
-    search = CMA(np.full(2 * len(parts), 0.5), 0.2, seed=int(rng.integers(2**31)))
+    size = min(pool.budget, 4 + int(3 * np.log(2 * len(parts))))  # the default, where the budget allows
+    search = CMA(np.full(2 * len(parts), 0.5), 0.2, population_size=size, seed=int(rng.integers(2**31)))
     best, state = -np.inf, None
-    for _ in range(BUDGET // search.population_size):
+    for _ in range(pool.budget // size):
         told = []
         for weights in (search.ask() for _ in range(search.population_size)):
             made = by_part(pool, dict(zip(parts, weights.reshape(-1, 2).tolist(), strict=True)))
@@ -150,7 +153,7 @@ def by_part(pool: Pool, weights: dict[str, list[float]]) -> dict:
 def evolving(rule: str, merger: Callable | None = None, **change):
     """Evolver as a method; merger(pool): what makes one model of a population."""
     def method(pool: Pool, fitness, rng, watch=None, log=None):
-        how = Evolution(rule, generations=GENERATIONS, seed=int(rng.integers(2**31)))
+        how = Evolution(rule, generations=pool.generations, seed=int(rng.integers(2**31)))
         found = evolver.evolve(pool.members, fitness, replace(how, **change), merger and merger(pool), watch=watch)
         if log is not None:
             log += found.log
@@ -187,8 +190,9 @@ def pool_of(run: Run) -> Pool:
     """
     names = family(run)
     root, a, b = (run.model(name).state_dict() for name in names)
-    found, model = Pool(root, a, b, merging.between(merging.slerp, a, b, 0.5)), run.model(names[0]).to(lm.device())
-    texts = [own_text(run, name, DEV) for name in names]
+    found = Pool(root, a, b, merging.between(merging.slerp, a, b, 0.5), run.lineage.studies.search_budget)
+    model = run.model(names[0]).to(lm.device())
+    texts = [own_text(run, name, run.lineage.studies.search_tokens) for name in names]
     texts.append(np.concatenate(texts[1:]))
     for state, blocks in zip(found.members, texts, strict=True):
         model.load_state_dict(state)
@@ -226,9 +230,15 @@ def _stages(run: Run) -> list:
     """The searches of a run, made or found."""
     held = _Held(run)
     names = tqdm(METHODS, desc="merging by development text", unit="method", delay=5)
+    settings = [run.lineage.model.seed, list(METHODS), *sizes(run)]
     inputs = [run.corpus_stage, *map(run.model_stage, family(run))]
-    return [run.stage(f"search-{name}", lambda folder, name=name: held.search(name, folder),
-                      [run.lineage.model.seed, list(METHODS)], inputs) for name in names]
+    return [run.stage(f"search-{name}", lambda folder, name=name: held.search(name, folder), settings, inputs)
+            for name in names]
+
+
+def sizes(run: Run) -> tuple[int, int]:
+    """Tokens per domain, and evaluations, of a search."""
+    return run.lineage.studies.search_tokens, run.lineage.studies.search_budget
 
 
 class _Held:
@@ -240,7 +250,8 @@ class _Held:
     def ready(self):
         if self.pool is None:
             self.pool, self.model = pool_of(self.run), self.run.model(family(self.run)[0]).to(lm.device())
-            self.dev, self.test = (self.run.held_out(part_, tokens) for part_, tokens in (("dev", DEV), ("test", TEST)))
+            tokens = sizes(self.run)[0]
+            self.dev, self.test = self.run.held_out("dev", tokens), self.run.held_out("test", 2 * tokens)
 
     def search(self, name: str, folder) -> None:
         """One method, its losses as search.csv; of Evolver its generations too."""
@@ -267,7 +278,7 @@ class _Held:
 
 
 def rates(run: Run) -> pd.DataFrame:
-    """merge_rates.csv: both rules of Evolver at every f and cr of RATES, MAP_GENERATIONS generations, one seed: macro
+    """merge_rates.csv: both rules of Evolver at every f and cr of RATES, on half the budget, one seed: macro
     loss of the fittest model on development and on test text."""
     if family(run) is None:
         return pd.DataFrame(columns=MAP)
@@ -276,10 +287,11 @@ def rates(run: Run) -> pd.DataFrame:
     def build(rule, f, cr, folder):
         held.ready()
         found = evolver.evolve(held.pool.members, Fitness(held.model, held.dev),
-                               Evolution(rule, f, cr, MAP_GENERATIONS))
+                               Evolution(rule, f, cr, held.pool.generations // 2))
         tables.write(folder, [dict(rule=rule, f=f, cr=cr, dev=-found.score,
                                    test=macro(held.model, found.state, held.test))], MAP)
 
     inputs = [run.corpus_stage, *map(run.model_stage, family(run))]
-    return pd.concat([tables.read(run.stage("search-rates", lambda folder, at=at: build(*at, folder), at, inputs))
+    return pd.concat([tables.read(run.stage("search-rates", lambda folder, at=at: build(*at, folder),
+                                            [*at, *sizes(run)], inputs))
                       for at in tqdm(grid, desc="Evolver at other rates", unit="search", delay=5)], ignore_index=True)
