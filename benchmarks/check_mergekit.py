@@ -6,7 +6,8 @@ mergekit lives in an environment of its own; from the root of the repository:
     PYTHONPATH=. build/mergekit/bin/python benchmarks/check_mergekit.py > benchmarks/check_mergekit.json
 
 Prints, per method, dtype and kind of tensor, the largest difference of any weight over t = 0, 0.1 ... 1 and the
-largest weight beside it; then task arithmetic, TIES and DARE of three models, tensor by tensor. Exit status 1 if one
+largest weight beside it; then recipes of every method with values along the layers and by filter, both sides from the
+same file; then task arithmetic, TIES and DARE of three models, tensor by tensor. Exit status 1 if one
 exceeds the rounding that the differences below explain.
 
 Where unifeat differs on purpose:
@@ -14,10 +15,13 @@ Where unifeat differs on purpose:
 - t = 0 and t = 1 give copies of the parents, without arithmetic;
 - a tensor that is zero everywhere has no direction and is refused, where mergekit takes its angle to be 90 degrees;
   so are NaN, infinity and two dtypes, and t outside [0, 1];
-- one t for all tensors: recipes with a t per layer or per filter are refused.
+- so mergekit is told to compute recipes of bfloat16 in float32. In TIES a share of weights below EQUALS still differs:
+  changes of such models have many equal magnitudes, and which of them is trimmed is the sort's matter;
+- DARE scales what it keeps by 1 / density, as in its paper, where mergekit's `rescale` keeps the L1 norm.
 """
 
 import json
+import shutil
 import sys
 import tempfile
 from importlib.metadata import version
@@ -33,22 +37,24 @@ from mergekit.merge_methods.base import TensorGroup
 from mergekit.merge_methods.slerp import slerp as mergekit_slerp
 from mergekit.options import MergeOptions
 from safetensors.torch import load_file
-from transformers import MistralConfig, MistralForCausalLM
+from tokenizers import Tokenizer, models
+from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
 from unifeat import merging
-from unifeat.merging import mergekit, zoo
+from unifeat.merging import streaming, zoo
 
 KINDS = {"embed": "embeddings", "lm_head": "embeddings", "attn": "attention", "mlp": "mlp", "norm": "norms"}
 ALLOWED = {torch.float32: 2**-22, torch.bfloat16: 2**-7}  # relative to the largest weight: 2 units in the last place
+EQUALS = 0.002  # of all weights
 
 
 def make(folder: Path, dtype: torch.dtype) -> None:
     """Two checkpoints as siblings of a fine-tune: matrices at 8 to 68 degrees, norms all but parallel."""
-    config = MistralConfig(vocab_size=96, hidden_size=32, intermediate_size=64, num_hidden_layers=1,
+    config = MistralConfig(vocab_size=96, hidden_size=32, intermediate_size=64, num_hidden_layers=3,
                            num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=False)
     torch.manual_seed(0)
     parent = MistralForCausalLM(config).state_dict()
-    for seed, name in enumerate("ab"):
+    for seed, name in enumerate("abc"):
         generator = torch.Generator().manual_seed(seed)
         state = {}
         for i, (key, value) in enumerate(parent.items()):
@@ -57,26 +63,53 @@ def make(folder: Path, dtype: torch.dtype) -> None:
         model = MistralForCausalLM(config)
         model.load_state_dict(state)
         model.to(dtype).save_pretrained(folder / name)
+        words = Tokenizer(models.WordLevel({str(i): i for i in range(config.vocab_size)}, "0"))
+        PreTrainedTokenizerFast(tokenizer_object=words).save_pretrained(folder / name)
 
 
-def compare(folder: Path, method: str, t: float) -> dict[str, tuple[float, float]]:
-    """Largest difference and largest weight per tensor, both sides reading the same YAML file."""
-    models = [dict(model=str(folder / name), parameters=dict(weight=w)) for name, w in (("a", 1 - t), ("b", t))]
-    content = dict(merge_method=method, models=models)
+def compare(folder: Path, method: str, t: float) -> dict[str, tuple]:
+    """Largest difference and largest weight per tensor of a merge of two models at t."""
+    two = [dict(model=str(folder / name), parameters=dict(weight=w)) for name, w in (("a", 1 - t), ("b", t))]
+    content = dict(merge_method=method, models=two)
     if method == "slerp":
-        content = dict(merge_method=method, models=[dict(model=m["model"]) for m in models],
+        content = dict(merge_method=method, models=[dict(model=one["model"]) for one in two],
                        base_model=str(folder / "a"), parameters=dict(t=t))
+    return of_recipe(folder, content)
+
+
+def of_recipe(folder: Path, content: dict) -> dict[str, tuple[float, float, int, int]]:
+    """Largest difference and largest weight per tensor, both sides reading the same YAML file; and how many weights
+    differ by more than rounding, of how many."""
     path = folder / "merge.yml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     run_merge(MergeConfiguration.model_validate(content), str(folder / "merged"),
               MergeOptions(quiet=True, copy_tokenizer=False, write_model_card=False))
-    theirs = load_file(folder / "merged" / "model.safetensors")
-    read = mergekit.read(path)
-    a, b = (load_file(Path(name) / "model.safetensors") for name in read.models)
-    ours = getattr(merging, read.method)(a, b, read.t)
+    shutil.rmtree(folder / "ours", ignore_errors=True)
+    streaming.apply(path, folder / "ours")
+    theirs, ours = (load_file(folder / name / "model.safetensors") for name in ("merged", "ours"))
     assert ours.keys() == theirs.keys()
-    return {name: ((ours[name].double() - theirs[name].double()).abs().max().item(),
-                   ours[name].abs().max().item()) for name in ours}
+    apart = {name: (value.double() - theirs[name].double()).abs() for name, value in ours.items()}
+    return {name: (apart[name].max().item(), (most := value.abs().max().item()),
+                   int((apart[name] > 4 * ALLOWED[value.dtype] * most).sum()), value.numel())
+            for name, value in ours.items()}
+
+
+def recipes(folder: Path) -> dict[str, dict]:
+    """Recipes that say more than one number, of the models a, b and c."""
+    a, b, c = (str(folder / name) for name in "abc")
+    along, filtered = [0.1, 0.9, 0.4], [dict(filter="mlp", value=[0.2, 0.7]), dict(value=0.5)]
+
+    def of(method, **parameters):
+        own = dict(weight=along, density=0.6) if method == "ties" else dict(weight=along)
+        return dict(merge_method=method, base_model=a, parameters=parameters,
+                    models=[dict(model=a), dict(model=b, parameters=own), dict(model=c)])
+
+    return {"slerp": dict(merge_method="slerp", base_model=a, models=[dict(model=a), dict(model=b)],
+                          parameters=dict(t=filtered)),
+            "linear": dict(merge_method="linear", models=[dict(model=a), dict(model=b), dict(model=c)],
+                           parameters=dict(weight=filtered)),
+            "task_arithmetic": of("task_arithmetic", weight=filtered, **{"lambda": 0.7}),
+            "ties": of("ties", weight=filtered, density=along)}
 
 
 def of_changes() -> list[dict]:
@@ -124,6 +157,14 @@ def main() -> int:
                                      degrees=[round(f(degrees[name] for name in names), 1) for f in (min, max)],
                                      parallel=sum(name in straight for name in names), tensors=len(names),
                                      max_difference=float(f"{difference:.3g}"), largest_weight=round(largest, 3)))
+            for method, content in recipes(folder).items():
+                found = of_recipe(folder, content | dict(dtype="float32", out_dtype=str(dtype).removeprefix("torch.")))
+                difference, largest = (max(one[at] for one in found.values()) for at in (0, 1))
+                beyond = sum(one[2] for one in found.values()) / sum(one[3] for one in found.values())
+                ok &= beyond <= (EQUALS if (method, dtype) == ("ties", torch.bfloat16) else 0)
+                rows.append(dict(recipe=method, dtype=str(dtype).removeprefix("torch."), tensors=len(found),
+                                 beyond_rounding=round(beyond, 5),
+                                 max_difference=float(f"{difference:.3g}"), largest_weight=round(largest, 3)))
     zero = mergekit_slerp(torch.tensor([0.5]), torch.zeros(1, 2), torch.ones(1, 2))[0].tolist()
     try:
         merging.slerp(torch.zeros(2), torch.ones(2), 0.5)

@@ -96,7 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     out.add_argument("--format", default="huggingface", choices=("huggingface", "saelens", "dictionary_learning"),
                      help="the model itself (huggingface, default), or its SAEs in one of the two layouts")
     out.add_argument("--base-model", action="append", default=[], metavar="NAME", help="hub name the card links to")
-    mix = add("merge", commands.merge, "merge two models as a mergekit file says (method slerp or linear)")
+    mix = add("merge", commands.merge,
+              "merge models as a mergekit file says (linear, slerp, task_arithmetic, ties, dare_linear)")
     mix.add_argument("recipe", type=Path, help="mergekit's YAML")
     mix.add_argument("--to", required=True, type=Path, metavar="FOLDER", help="a new folder")
     up = add("push", commands.push, "upload an exported folder to the Hugging Face hub, privately")

@@ -99,6 +99,17 @@ def test_a_model_without_live_features_has_a_bar(load):
     assert "0 of 0 features of the C model" in text(tab, "#found") and "Nothing matches" in text(tab, "#list")
 
 
+def test_what_a_merge_lost_though_all_its_parents_share_it(load):
+    found = fake(12, "diamond", kept=lambda j, a, b: j < (4 if "merged" in (a, b) else 6))
+    tab = load(found)
+    choose(tab, "model", "stories")
+    assert "lost in Merged, though all its parents have it" in texts(tab, "#fate option")
+    choose(tab, "fate", "lost-merged")
+    assert "2 of 12 features of the Stories model" in text(tab, "#found")
+    choose(tab, "model", "base")
+    assert "lost-merged" not in fates(tab)
+
+
 def test_filters_follow_a_chain(load):
     tab = load(fake(12, "chain", kept=lambda j, a, b: j < (6 if a == "b" else 3)))
     assert fates(tab) == ["all", "parent", "emerged", "child", "vanished", "everywhere", "from-a", "to-c"]

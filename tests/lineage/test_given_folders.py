@@ -193,7 +193,7 @@ def test_models_that_open_documents_with_other_tokens_are_read_on_the_bases(tmp_
 
 def test_tied_embeddings_in_shards_are_taken_trained_and_merged(tmp_path, small):
     """One tensor under two names: read from shards, trained, saved, merged and read again."""
-    from unifeat.merging import mergekit
+    from unifeat.merging import streaming
 
     model = networks.network(networks.CONFIGS["gpt2"])
     model.save_pretrained(tmp_path / "mine", max_shard_size="8KB")
@@ -208,7 +208,7 @@ def test_tied_embeddings_in_shards_are_taken_trained_and_merged(tmp_path, small)
     recipe = tmp_path / "merge.yml"
     recipe.write_text(f"models: [{{model: {run.model_folder('base')}}}, {{model: {run.model_folder('lua')}}}]\n"
                       f"merge_method: slerp\nbase_model: {run.model_folder('base')}\nparameters: {{t: 0.5}}")
-    mergekit.apply(recipe, tmp_path / "merged")
+    streaming.apply(recipe, tmp_path / "merged")
     merged = lm.load(tmp_path / "merged")
     assert merged.get_output_embeddings().weight is merged.get_input_embeddings().weight
     assert not torch.equal(merged.state_dict()["lm_head.weight"], run.model("base").state_dict()["lm_head.weight"])

@@ -9,6 +9,7 @@ import pandas as pd
 from unifeat import plots
 from unifeat.plots import agreement
 from unifeat.plots.functional import VERDICTS
+from unifeat.plots.merge_search import METHODS, RULES
 from unifeat.support.theme import Look, theme
 
 NOTE = "lineage of the tests; corpora: embedded stand-ins; text of comparison 131 k tokens, 1,024 blocks per domain"
@@ -211,6 +212,33 @@ def changed(look):
     nulls = [dict(model=child, change=change, features=features) | share
              for change, features in product(("fine-tuned", "trained_on", "scratch", "untrained"), sets)]
     return pd.DataFrame(both), pd.DataFrame(nulls)
+
+
+def searches(look):
+    """merge_search.csv, merge_evolution.csv and merge_rates.csv: three seeds, two domains."""
+    rng, domains = np.random.default_rng(8), [*look.domains][:2]
+    rows = [dict(model_seed=seed, method=method, evaluations=64, split=split, domain=domain,
+                 loss_nats=4 + at / 50 + rng.normal(0, 0.01))
+            for seed in range(3) for at, method in enumerate(METHODS) for split in ("dev", "test")
+            for domain in ("macro", *domains)]
+    grown = [dict(model_seed=seed, method=method, generation=at, member=member, dev=4.4 - at / 20, test=4.5 - at / 20)
+             for seed in range(3) for method in RULES for at in range(4) for member in ("0", "1", "best")]
+    rates = [dict(rule=rule, f=f, cr=cr, dev=4.2 + f * cr, test=4.3 + f * cr)
+             for rule in ("paper", "code") for f in (0.2, 0.5, 0.8) for cr in (0.1, 0.5, 0.9)]
+    return pd.DataFrame(rows), pd.DataFrame(grown), pd.DataFrame(rates)
+
+
+def merges_kept(look, count=6):
+    """merge_features.csv and merge_lost.csv: merges of two parents."""
+    parents, rows, lost = list(look.models)[1:3], [], []
+    for at in range(count):
+        for parent, features in product(parents, ("all", "beyond_both")):
+            rows.append(dict(merge=f"way_{at}", parent=parent, kept=0.6 + 0.05 * at, weight_distance=0.2 + 0.01 * at,
+                             features=features, side="both", observed=0.3 + 0.02 * at, ci_low=0.28, ci_high=0.44,
+                             ceiling=0.5, null=0.1))
+        lost += [dict(merge=f"way_{at}", lost=0.2, lost_low=0.18, lost_high=0.22, lost_floor=0.15, novel=0.4,
+                      novel_low=0.38, novel_high=0.42, novel_floor=0.3) for _ in range(2)]
+    return pd.DataFrame(rows), pd.DataFrame(lost)
 
 
 def swap(look):

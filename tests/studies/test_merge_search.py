@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unifeat.merging import zoo
-from unifeat.studies import merge_features, merge_search
+from unifeat.studies import merge_answers, merge_features, merge_search
 from unifeat.studies.merge_search import METHODS, Pool
 
 
@@ -84,3 +84,50 @@ def test_what_orders_the_merges_is_found_and_a_noise_is_not():
     assert found["rho"]["features"] == pytest.approx(1) and found["rho_low"]["features"] == pytest.approx(1)
     assert found["rho_low"]["beyond"] < 0 < found["rho_high"]["beyond"]
     assert found["rho_low"]["features - distance"] > 0
+
+
+def table(evolver_test=4.25, seeds=3):
+    """searches.csv of a single domain: simple models at 4.3 on both halves, Evolver by the code's rule at 4.3 too."""
+    rows = []
+    for seed in range(seeds):
+        for method in METHODS:
+            for split in ("dev", "test"):
+                loss = 4.2 if method == "cma" else 4.3
+                if method.startswith("evolver_paper"):
+                    loss = {"dev": 4.2, "test": evolver_test + 0.002 * seed}[split]
+                rows += [dict(model_seed=seed, method=method, split=split, domain=domain, loss_nats=loss)
+                         for domain in ("x", "macro")]
+    return pd.DataFrame(rows)
+
+
+def test_gains_by_hand():
+    found = merge_answers.gains(table()).set_index(["rule", "model_seed"])
+    assert found.loc[("evolver_paper", 1)].tolist() == pytest.approx([0.1, 0.048, -0.052, 0])
+    assert found.loc[("evolver_code", 0)].tolist() == pytest.approx([0, 0, -0.1, 0])
+
+
+def test_the_answer_says_whether_the_goal_is_met():
+    paper, code = merge_answers.answer(table(4.24)).split("Evolver by the ")[1:]
+    assert "0.01 or more in 3 of 3 seeds" in paper and "text in 3, so the goal of two in three is met" in paper
+    assert "+0.058 [+0.053, +0.063]" in paper and "it gains -0.042 [-0.047, -0.037]" in paper
+    assert "0.01 or more in 0 of 3 seeds" in code and "is missed" in code
+    assert "in 0, so the goal of two in three is missed" in merge_answers.answer(table(4.27)).split("Evolver")[1]
+    assert merge_answers.answer(table()[:0]) == ""
+
+
+def test_the_features_answer_names_the_better_order():
+    rng, rows = np.random.default_rng(0), []
+    for merge in range(14):
+        for parent in ("a", "b"):
+            kept = rng.uniform(0.4, 1)
+            rows += [dict(merge=merge, parent=parent, side="both", features=name, kept=kept, observed=kept / 2,
+                          weight_distance=rng.uniform(), ceiling=0.6, null=0.1, null_untrained=0.2)
+                     for name in ("all", "beyond_both")]
+    said = merge_answers.answer_features(pd.DataFrame(rows))
+    assert "14 merges of the same parents" in said and "better than nearness in weights" in said and "+1.00" in said
+    assert merge_answers.answer_features(pd.DataFrame(rows)[:0]) == ""
+
+
+def test_the_worst_merge_lost_most_over_its_pairs_of_seeds():
+    frame = pd.DataFrame(dict(merge=["x", "x", "y", "y"], lost=[0.1, 0.5, 0.2, 0.3]))
+    assert merge_features.worst(frame) == "x"

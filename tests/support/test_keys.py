@@ -28,7 +28,7 @@ def log(tmp_path_factory):
     """Every stage of the paper's lineage, of given models, of the demonstration and of a track, made once."""
     from unifeat.autointerp import explain
     from unifeat.explorer import collect
-    from unifeat.studies import ancestry, axes, dose, merge_search, persistence, weight_matching
+    from unifeat.studies import ancestry, axes, dose, merge_search, merge_shapes, persistence, weight_matching
     from unifeat.track import inputs, saes
     from unifeat.track import text as track_text
 
@@ -50,6 +50,7 @@ def log(tmp_path_factory):
         ancestry.ancestry(run)
         merge_search.searches(run)
         merge_search.rates(run)
+        merge_shapes.shapes(run)
         explain.explained(run)
         collect.data(run)
         given = tiny.lineage(root / "given.toml", networks.local(networks.released(root / "hub")), text)

@@ -1,7 +1,11 @@
-"""Merges written in mergekit's YAML, as far as `merging` can do them: two models, one t for all tensors."""
+"""Merges written in mergekit's YAML: linear, slerp, task_arithmetic, ties and dare_linear, whole models.
+
+A parameter may be one number, a list along the layers, or a list of filters; `Recipe.value` reads it as mergekit does.
+`streaming` applies a recipe to folders.
+"""
 
 import math
-import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +14,15 @@ import yaml
 from unifeat.support.errors import UnifeatError
 
 KEYS = {"merge_method", "base_model", "models", "slices", "parameters", "dtype", "out_dtype"}
-TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template*")
+METHODS = {  # the parameters of each
+    "slerp": {"t"},
+    "linear": {"weight", "normalize"},
+    "task_arithmetic": {"weight", "normalize", "lambda"},
+    "ties": {"weight", "density", "normalize", "lambda", "int8_mask"},
+    "dare_linear": {"weight", "density", "normalize", "lambda", "rescale"},
+}
+FLAGS = {"normalize", "rescale", "int8_mask"}
+CHANGES = ("task_arithmetic", "ties", "dare_linear")  # add changes to base_model
 
 
 class RecipeError(UnifeatError):
@@ -19,22 +31,41 @@ class RecipeError(UnifeatError):
 
 @dataclass(frozen=True)
 class Recipe:
-    """A merge of two models: `getattr(merging, method)(a, b, t)` on their state dicts."""
+    """A merge of model folders, as written in the file."""
 
-    method: str  # slerp | lerp
-    t: float  # 0 is the first model
-    models: tuple[str, str]  # folders, as written in the file
+    method: str
+    models: tuple[str, ...]  # of slerp the base, where t is 0, first; of CHANGES without the base
+    base: str = ""  # of CHANGES
+    own: tuple[dict, ...] = ()  # parameters of each model
+    shared: tuple[dict, ...] = ()  # parameters of all models, the strongest level first
     layers: int | None = None  # how many of them its layer ranges take; None if it has none
+
+    def value(self, name: str, tensor: str, place: float, model: int | None = None, default=None):
+        """The parameter `name` for a tensor at `place` (0 the first layer, 1 the last), of one model where they differ.
+
+        A list of numbers is interpolated along the layers; of a list of filters the first counts that is "*", absent
+        or part of the tensor's name. A level that says nothing of a tensor leaves it to the next.
+
+        Raises:
+            ValueError: no level says anything, and there is no default.
+        """
+        levels = self.shared if model is None else (self.own[model], *self.shared)
+        for level in levels:
+            if name in level and (found := _evaluated(level[name], tensor, place)) is not None:
+                return found
+        if default is None:
+            raise ValueError(f"it sets no {name} for {tensor}")
+        return default
 
 
 def read(path: str | Path) -> Recipe:
-    """The merge that the mergekit file at `path` describes: merge_method slerp (parameter t) or linear (weight).
+    """The merge that the mergekit file at `path` describes.
 
     `dtype` and `out_dtype` are passed over: tensors keep their own dtype.
 
     Raises:
-        RecipeError: no such file, no YAML, another method, more than two models, parts of models, or parameters that
-            differ between layers or tensors.
+        RecipeError: no such file, no YAML, another method, parts of models, parameters that the method does not read or
+            that are no numbers.
     """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -46,89 +77,86 @@ def read(path: str | Path) -> Recipe:
         raise RecipeError(f"{path} is no merge that unifeat can do: {error}.") from error
 
 
-def apply(path: str | Path, folder: Path) -> Recipe:
-    """Write the merge that the mergekit file at `path` describes, in float32, into a new `folder`; returns the recipe.
-
-    Models are local folders, relative ones from where the command runs, as in mergekit; the tokenizer is the first's.
-
-    Raises:
-        RecipeError: a file that `read` refuses, models that cannot be merged, whose tokenizers differ, or of which it
-            takes some layers only, or a `folder` that is in use or cannot be written.
-        ModelError: a model that cannot be loaded.
-    """
-    from unifeat import lm, merging
-    from unifeat.lm import tokenizers
-
-    found, folder = read(path), Path(folder)
-    try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise RecipeError(f"{folder} is not empty; name a new folder, so that nothing of yours is overwritten.")
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RecipeError(f"{folder} cannot be made ({error.strerror}); name another folder.") from error
-    model, other = map(lm.load, found.models)
-    whole = lm.describe(model)["layers"]
-    if found.layers not in (None, whole):
-        raise RecipeError(f"{path} takes {found.layers} of {whole} layers, and unifeat merges whole models; write "
-                          f"layer_range: [0, {whole}].")
-    if not tokenizers.alike(*map(Path, found.models)):
-        raise RecipeError(f"The models of {path} have different tokenizers; merge models that read the same tokens.")
-    try:
-        model.load_state_dict(merging.between(getattr(merging, found.method), model.state_dict(), other.state_dict(),
-                                              found.t))
-    except ValueError as error:
-        raise RecipeError(f"The models of {path} cannot be merged: {error}") from error
-    model.generation_config = type(model.generation_config).from_model_config(model.config)
-    model.save_pretrained(folder)
-    for pattern in TOKENIZER:
-        for file in sorted(Path(found.models[0]).glob(pattern)):
-            shutil.copy(file, folder)
-    return found
-
-
 def _recipe(content: dict) -> Recipe:
     if unknown := sorted(map(str, content.keys() - KEYS)):
         raise ValueError(f"it sets {unknown[0]}, and only {', '.join(sorted(KEYS))} are known; take it out")
-    sources, settings = _sources(content)
-    names = [source["model"] for source in sources]
     method = content.get("merge_method")
-    if method == "slerp":
-        base = content.get("base_model")
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(f"merge_method is {method}; it must be one of {', '.join(METHODS)}")
+    sources, shared = _sources(content)
+    names, own = [source["model"] for source in sources], [_parameters(source, method) for source in sources]
+    base, layers = content.get("base_model"), _layers(sources)
+    if method in CHANGES:
+        if not isinstance(base, str):
+            raise ValueError(f"base_model, whose changes {method} adds, is {base}; name a folder")
+        kept = [at for at, name in enumerate(names) if name != base]
+        found = Recipe(method, tuple(names[at] for at in kept), base, tuple(own[at] for at in kept), shared, layers)
+        if not kept:
+            raise ValueError("it names no model beside base_model")
+    elif method == "slerp":
+        if len(names) != 2:
+            raise ValueError("slerp must name exactly two models")
         if base not in names:
             raise ValueError(f"base_model, the model at t = 0, is {base}; make it one of {names[0]} and {names[1]}")
-        t = _number("t", settings)
-        return _checked("slerp", t, names if names[0] == base else names[::-1], _layers(sources))
-    if method == "linear":
-        a, b = (_number("weight", [_mapping(source.get("parameters", {}), "parameters"), *settings])
-                for source in sources)
-        normalize = next((level["normalize"] for level in settings if "normalize" in level), True)
-        total = a + b
-        if total == 0 or not (normalize or math.isclose(total, 1)):
-            raise ValueError(f"its weights add up to {total:g}; make that 1")
-        return _checked("lerp", b / total, names, _layers(sources))
-    raise ValueError(f"merge_method is {method}; it must be slerp or linear")
+        turn = 1 if names[0] == base else -1
+        found = Recipe(method, tuple(names[::turn]), "", tuple(own[::turn]), shared, layers)
+    else:
+        if len(names) < 2:
+            raise ValueError("linear must name two models or more")
+        found = Recipe(method, tuple(names), "", tuple(own), shared, layers)
+    _asked(found)
+    return found
 
 
-def _layers(sources: list[dict]) -> int | None:
-    """The end of the layer ranges, which `_sources` has seen to be equal and to begin at 0."""
-    end = sources[0].get("layer_range", [0, None])[1]
-    if end is not None and (type(end) is not int or end < 1):
-        raise ValueError(f"its layer ranges end at {end!r}; give the number of layers")
-    return end
+def _asked(recipe: Recipe) -> None:
+    """Refuse what could be of no tensor: no weight or t at all, or values that cannot be."""
+    wanted = "t" if recipe.method == "slerp" else "weight"
+    for model in (None,) if wanted == "t" else range(len(recipe.models)):
+        if not any(wanted in level for level in (recipe.shared if model is None else
+                                                 (recipe.own[model], *recipe.shared))):
+            raise ValueError(f"it sets no {wanted}")
+    if recipe.method == "ties" and any(number is False for number in _said(recipe, "normalize")):
+        raise ValueError("it sets normalize: false, and ties is a mean; take that out")
+    for name, low, high in (("t", 0, 1), ("density", 0, 1)):
+        if odd := [value for value in _said(recipe, name) if not low <= value <= high]:
+            raise ValueError(f"it sets {name} to {odd[0]:g}; choose one from 0 to 1")
 
 
-def _checked(method: str, t: float, names: list[str], layers: int | None) -> Recipe:
-    if not 0 <= t <= 1:
-        raise ValueError(f"it puts the merge at t = {t:g}; choose parameters that put it inside [0, 1]")
-    return Recipe(method, t, tuple(names), layers)
+def _said(recipe: Recipe, name: str) -> list:
+    """Every number that is written for a parameter."""
+    todo, out = [level[name] for level in (*recipe.own, *recipe.shared) if name in level], []
+    while todo:
+        value = todo.pop(0)
+        if isinstance(value, list):
+            todo += value
+        elif isinstance(value, tuple):
+            todo.append(value[1])
+        else:
+            out.append(value)
+    return out
 
 
-def _sources(content: dict) -> tuple[list[dict], list[dict]]:
-    """The two models' entries, and the levels of common parameters, the strongest first."""
+def _evaluated(setting, tensor: str, place: float):
+    """The setting's value for a tensor; None where its filters leave the tensor out."""
+    if not isinstance(setting, list):
+        return setting
+    if isinstance(setting[0], tuple):
+        for part, value in setting:
+            if part == "*" or part in tensor:
+                return _evaluated(value, tensor, place)
+        return None
+    if isinstance(setting[0], bool):
+        return setting[int(place * (len(setting) - 1))]
+    at = place * (len(setting) - 1)
+    low = int(at)
+    return (1 - (at - low)) * setting[low] + (at - low) * setting[min(len(setting) - 1, low + 1)]
+
+
+def _sources(content: dict) -> tuple[list[dict], tuple[dict, ...]]:
+    """The models' entries, and the levels of common parameters, the strongest first."""
     if ("models" in content) == ("slices" in content):
         raise ValueError("it must have either models or slices")
-    levels = [_mapping(content.get("parameters", {}), "parameters")]
-    sources = content.get("models")
+    levels, sources = [content], content.get("models")
     if "slices" in content:
         slices = content["slices"]
         if not isinstance(slices, list) or len(slices) != 1:
@@ -136,40 +164,75 @@ def _sources(content: dict) -> tuple[list[dict], list[dict]]:
         part = _mapping(slices[0], "the slice")
         if odd := part.keys() - {"sources", "parameters"}:
             raise ValueError(f"its slice sets {min(odd)}; only sources and parameters are known there")
-        levels.insert(0, _mapping(part.get("parameters", {}), "parameters"))
+        levels.insert(0, part)
         sources = part.get("sources")
-    if not isinstance(sources, list) or len(sources) != 2:
-        raise ValueError("it must name exactly two models")
+    if not isinstance(sources, list) or not sources:
+        raise ValueError("it must name its models")
     sources = [_mapping(source, "a model") for source in sources]
     ranges = [source.get("layer_range", [0, None]) for source in sources]
-    if ranges[0] != ranges[1] or not isinstance(ranges[0], list) or len(ranges[0]) != 2 or ranges[0][0] != 0:
-        raise ValueError(f"its layer ranges are {ranges[0]} and {ranges[1]}; take all layers of both models, from 0 on")
+    if any(one != ranges[0] for one in ranges) or not isinstance(ranges[0], list) or len(ranges[0]) != 2 or (
+            ranges[0][0] != 0):
+        raise ValueError(f"its layer ranges are {' and '.join(map(str, ranges))}; take all layers of every model, from "
+                         "0 on")
     names = [source.get("model") for source in sources]
-    if not all(isinstance(name, str) for name in names) or names[0] == names[1]:
-        raise ValueError(f"its models are {names[0]} and {names[1]}; name two different folders")
-    return sources, levels
+    if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise ValueError(f"its models are {' and '.join(map(str, names))}; name different folders")
+    return sources, tuple(_parameters(level, content.get("merge_method")) for level in levels)
+
+
+def _parameters(level: dict, method: str) -> dict:
+    """The parameters of a level of the file: a number, a list of numbers, or a list of (filter, either)."""
+    found = _mapping(level.get("parameters", {}), "parameters")
+    if odd := sorted(map(str, found.keys() - METHODS[method])):
+        raise ValueError(f"it sets {odd[0]}, and {method} reads {', '.join(sorted(METHODS[method]))}")
+    return {name: _setting(name, value) for name, value in found.items()}
+
+
+def _setting(name: str, value, filters: bool = True):
+    if isinstance(value, dict):
+        value = [value]
+    if isinstance(value, list) and filters and value and all(isinstance(one, dict) for one in value):
+        return [_filtered(name, one) for one in value]
+    if isinstance(value, list):
+        if not value:
+            raise ValueError(f"its {name} is an empty list")
+        numbers = [_number(name, one) for one in value]
+        return numbers if len(numbers) > 1 else numbers[0]
+    return _number(name, value)
+
+
+def _filtered(name: str, one: dict) -> tuple:
+    """(part of a tensor's name, or *, and the setting of such tensors)."""
+    part = one.get("filter") or "*"
+    if odd := sorted(map(str, one.keys() - {"filter", "value"})):
+        raise ValueError(f"its {name} sets {odd[0]}; only filter and value are known there")
+    if not isinstance(part, str) or "value" not in one:
+        raise ValueError(f"its {name} has a filter {part!r} without a value or a name")
+    return part, _setting(name, one["value"], filters=False)
+
+
+def _number(name: str, value) -> float | bool:
+    if name in FLAGS:
+        if isinstance(value, bool):
+            return value
+        raise ValueError(f"its {name} is {value!r}; write true or false")
+    try:
+        if not isinstance(value, bool) and math.isfinite(number := float(value)):
+            return number
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"its {name} is {value!r}, which is no number")
+
+
+def _layers(sources: Sequence[dict]) -> int | None:
+    """The end of the layer ranges, which `_sources` has seen to be equal and to begin at 0."""
+    end = sources[0].get("layer_range", [0, None])[1]
+    if end is not None and (type(end) is not int or end < 1):
+        raise ValueError(f"its layer ranges end at {end!r}; give the number of layers")
+    return end
 
 
 def _mapping(value, what: str) -> dict:
     if not isinstance(value, dict):
         raise ValueError(f"{what} must be a mapping (key: value), not {value!r}")
     return value
-
-
-def _number(name: str, levels: list[dict]) -> float:
-    """The parameter from the first level that sets it, if it is one number for all layers and tensors."""
-    value = next((level[name] for level in levels if name in level), None)
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, dict) and value.get("filter", "*") == "*":
-        value = value.get("value")
-    if value is None:
-        raise ValueError(f"it sets no {name}")
-    if isinstance(value, (list, dict)):
-        raise ValueError(f"its {name} differs between layers or tensors; give one number")
-    try:
-        if not isinstance(value, bool) and math.isfinite(number := float(value)):
-            return number
-    except ValueError:
-        pass
-    raise ValueError(f"its {name} is {value!r}, which is no number")

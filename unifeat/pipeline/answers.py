@@ -7,7 +7,7 @@ import pandas as pd
 
 from unifeat.lineage import Lineage
 from unifeat.pipeline import readme
-from unifeat.studies import ancestry, control_answers, dose, real_model, replicates, weight_matching
+from unifeat.studies import ancestry, control_answers, dose, merge_answers, real_model, replicates, weight_matching
 
 
 def answer(name: str, folder: Path, lineage: Lineage) -> str:
@@ -138,6 +138,14 @@ def _dose(table: Callable, lineage: Lineage) -> str:
         return ""  # `studies` has not run here
 
 
+def _merging_by_search(table: Callable, lineage: Lineage) -> str:
+    try:
+        return (f"{merge_answers.answer(table('merge_search'))} "
+                f"{merge_answers.answer_features(table('merge_features'))}").strip()
+    except FileNotFoundError:
+        return ""  # `studies` has not run here
+
+
 def _real_model(table: Callable, lineage: Lineage) -> str:
     try:
         return real_model.answer(table("real_model"), real_model.lineage().theme)
@@ -159,4 +167,4 @@ def _held_out(models: pd.DataFrame, column: str) -> pd.Series:
 
 ANSWERS = {"01": _corpora, "02": _base, "03": _fine_tuning, "04": _merging, "05": _saes, "06": _flow, "07": _cases,
            "08": _explanations, "09": _controls, "10": _verdicts, "11": _dose,
-           "20": _real_model, "21": _ancestry}
+           "14": _merging_by_search, "20": _real_model, "21": _ancestry}

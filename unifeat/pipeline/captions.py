@@ -48,6 +48,16 @@ FIGURES = {  # in the order of the page: title, caption
         "child's own, beside the marks); solid all features, dashed those beyond the token and single neurons; grey "
         "the ceilings and the nulls. Below: what the children forgot, how alike each neuron stays, and the shares of "
         "accuracy and features that their merge keeps. Marks are training seeds, lines their means."),
+    "merge_search": ("Merging by development text",
+        "Above: Evolver's population by generation, by the rule of its paper and that of its released code, and the "
+        "test loss at other sizes of mutation (F) and shares that cross (Cr). Below: the test loss of every method, at "
+        "one number of evaluations, against SLERP at 0.5 of the same seed. Every method ranks models by development "
+        "text alone. Bars are intervals of the mean over seeds of the language models."),
+    "merge_features": ("What merges keep and lose",
+        "Above: the share of a parent's features that each merge keeps, and its distance in weights, against the share "
+        "of that parent's accuracy that it keeps. Below: of the features that both parents have, those that the merge "
+        "lost, and of the merge's features, those that neither parent has; a mark per pair of SAE seeds, crosses what "
+        "a second SAE of the same model misses."),
     "real_model": ("A model that nobody here made",
         "What a released model, read from a GGUF file, shares with two children that are fine-tuned from it (filled) "
         "and with two models in which nothing of meaning changed (hollow), at two places of its middle layer. Ceilings "

@@ -210,6 +210,42 @@ TABLES = {  # what a row is, and the columns of its own
                    "documents, of the rows `all` over language-model seeds (Student's t).", {
         "model_seed": "what was added to the seeds of all models, or `all`: means over them",
         "parent, child, features, side": "as in `persistence.csv`"}),
+    "merge_search": ("One row per language-model seed, method, half of the held-out text and domain.", {
+        "model_seed": "what was added to the seeds of all models",
+        "method": "how the merge was found: `best_single` of root and children; `mean` and `slerp_half` of the "
+                  "children, without a search; `slerp_grid` over t; `simplex_grid` over weights of root and children; "
+                  "`greedy_soup`; `cma`, CMA-ES over weights by part of the model; `evolver_` by the paper's or the "
+                  "code's rule, `expected` with its mask's mean in the mask's place, or with a merger in its fitness",
+        "evaluations": "models that it ranked by development text",
+        "split, domain": "`dev`, by which it chose, or `test`; `macro` is the mean of the domains"}),
+    "merge_evolution": ("One row per seed, rule, generation and member of the population; loss is the mean of the "
+                        "domains, in nats per token.", {
+        "model_seed, method": "as in `merge_search.csv`",
+        "generation, member": "0 is before the first; `best` is the fittest",
+        "dev, test": "loss on development text, and of the fittest on test text"}),
+    "merge_rates": ("One row per rule of Evolver, F and Cr, on half the budget, one seed.", {
+        "rule, f, cr": "the rule, the size of a mutation, the share of weights that cross over",
+        "dev, test": "macro loss of the fittest on both halves"}),
+    "merge_shapes": ("One row per shape of model, seed and method.", {
+        "shape, task": "encoder, decoder or both, and what it is to tell",
+        "model_seed, method": "the seed, and how the merge was found",
+        "dev, test": "loss, nats per token to be told, mean of the domains"}),
+    "merge_features": ("One row per merge, parent, set of features and side, one to one; intervals are over "
+                       "documents.", {
+        "merge, method, parent": "the merge, its method, and the parent it is compared with",
+        "kept, loss_own": "the share of the parent's accuracy that the merge has on the parent's own text, and "
+                          "its loss",
+        "weight_distance": "|merge - parent| / |parent|",
+        "features, side, null_untrained": "as in `persistence.csv`"}),
+    "merge_lost": ("One row per merge and pair of SAE seeds of the two parents. Intervals resample features.", {
+        "merge, method, seed_a, seed_b": "the merge (its SAE has the second seed), and the seeds",
+        "shared": "features of the first parent that the other shares",
+        "lost, lost_low, lost_high, lost_floor": "the share of these without a partner in the merge, its interval, and "
+                                                 "the share without one in the parent's own second SAE",
+        "novel, novel_low, novel_high, novel_floor": "the share of the merge's features without a partner in either "
+                                                     "parent, its interval, and without one in its own second SAE"}),
+    "merge_losses": ("One row per model and domain, on held-out text; `parent` is the method of root and parents.", {
+        "merge, method, domain": "the model, how it was made, and the text"}),
     "control_initialization": ("One row per edge and arm.", {
         "x, edge": "the arm and the edge",
         "same_index": "share of the pairs that have one index in both SAEs"}),

@@ -209,11 +209,12 @@ def push(options: argparse.Namespace) -> int:
 
 
 def merge(options: argparse.Namespace) -> int:
-    """Merge two models as a mergekit file says."""
-    from unifeat.merging import mergekit
+    """Merge models as a mergekit file says."""
+    from unifeat.merging import streaming
 
-    found = mergekit.apply(options.recipe, options.to)
-    print(f"{options.to} holds {found.method} of {found.models[0]} (t = 0) and {found.models[1]} at t = {found.t:g}.")
+    found = streaming.apply(options.recipe, options.to)
+    print(f"{options.to} holds {found.method} of {' and '.join(found.models)}"
+          + (f" on {found.base}." if found.base else "."))
     return 0
 
 

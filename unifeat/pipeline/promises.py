@@ -19,6 +19,17 @@ STUDIES = {  # `studies` runs these: figures, and tables with their columns
         "dose_zero": "model,differs,sae_text,features,side,observed,ci_low,ci_high,ceiling,ceiling_low,ceiling_high,"
                      "null,excess,excess_low,excess_high",
     }),
+    "14_merging_by_search": (("merge_search", "merge_features"), {
+        "merge_search": "model_seed,method,evaluations,split,domain,loss_nats",
+        "merge_evolution": "model_seed,method,generation,member,dev,test",
+        "merge_rates": "rule,f,cr,dev,test",
+        "merge_shapes": "shape,task,model_seed,method,dev,test",
+        "merge_features": "merge,method,parent,kept,loss_own,weight_distance,features,side,observed,ci_low,ci_high,"
+                          "ceiling,ceiling_low,ceiling_high,null,excess,excess_low,excess_high,null_untrained",
+        "merge_lost": "merge,method,seed_a,seed_b,shared,lost,lost_low,lost_high,lost_floor,novel,novel_low,novel_high,"
+                      "novel_floor",
+        "merge_losses": "merge,method,domain,loss_nats,accuracy",
+    }),
     "20_real_model": (("real_model",), {
         "real_model": "hook,parent,model,trained,rise_own,rise_other,weight_distance,neuron_r,features,side,observed,"
                       "ci_low,ci_high,ceiling,ceiling_low,ceiling_high,null,excess,excess_low,excess_high,"

@@ -13,6 +13,8 @@ from unifeat.plots.dose import dose
 from unifeat.plots.explanations import explanations
 from unifeat.plots.flow import flow
 from unifeat.plots.functional import functional
+from unifeat.plots.merge_features import merge_features
+from unifeat.plots.merge_search import merge_search
 from unifeat.plots.merges import merge_sweep
 from unifeat.plots.models import corpora, domain_matrix, loss_curves
 from unifeat.plots.saes import ladder, sae_card
@@ -20,6 +22,5 @@ from unifeat.plots.style import STYLE, LeftOut, write
 from unifeat.plots.tokens import token_heatmap
 
 __all__ = ["STYLE", "LeftOut", "ancestry", "control", "corpora", "design", "domain_matrix", "dose", "explanations",
-           "flow", "frontier", "functional", "ladder", "loss_curves", "merge_sweep", "null_models", "real_model",
-           "replicates",
-           "sae_card", "swap", "token_heatmap", "verdicts", "write"]
+           "flow", "frontier", "functional", "ladder", "loss_curves", "merge_features", "merge_search", "merge_sweep",
+           "null_models", "real_model", "replicates", "sae_card", "swap", "token_heatmap", "verdicts", "write"]

@@ -123,6 +123,19 @@ def lost(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=LOST)
 
 
+def worst(frame: pd.DataFrame) -> str:
+    """The merge that lost most of what its parents share, mean over pairs of seeds; frame: as from `lost`."""
+    return frame.groupby("merge", sort=False)["lost"].mean().idxmax()
+
+
+def shown(run: Run, name: str) -> Run:
+    """The run of root, parents and the merge `name` alone, for the explorer."""
+    one = merged(run)
+    few = {*merge_search.family(run), name, *one.lineage.models[name].merge}
+    models = {model: look for model, look in one.lineage.models.items() if model in few}
+    return replace(one, lineage=replace(one.lineage, models=models, compare=()), seconds={})
+
+
 def lost_features(run: Run, name: str, count: int = 12) -> pd.DataFrame:
     """Features of the first parent that the other shares, that its own twin finds again, and that the merge `name` has
     lost: latent, r with b's partner, with the twin's, with the merge's best; the surest losses first."""
