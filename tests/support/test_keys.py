@@ -28,7 +28,17 @@ def log(tmp_path_factory):
     """Every stage of the paper's lineage, of given models, of the demonstration and of a track, made once."""
     from unifeat.autointerp import explain
     from unifeat.explorer import collect
-    from unifeat.studies import ancestry, axes, dose, merge_search, merge_shapes, persistence, weight_matching
+    from unifeat.studies import (
+        ancestry,
+        axes,
+        checkpoints,
+        dose,
+        life_histories,
+        merge_search,
+        merge_shapes,
+        persistence,
+        weight_matching,
+    )
     from unifeat.track import inputs, saes
     from unifeat.track import text as track_text
 
@@ -51,6 +61,8 @@ def log(tmp_path_factory):
         merge_search.searches(run)
         merge_search.rates(run)
         merge_shapes.shapes(run)
+        checkpoints.prepare(run)
+        life_histories.prepare(run)
         explain.explained(run)
         collect.data(run)
         given = tiny.lineage(root / "given.toml", networks.local(networks.released(root / "hub")), text)

@@ -7,7 +7,16 @@ import pandas as pd
 
 from unifeat.lineage import Lineage
 from unifeat.pipeline import readme
-from unifeat.studies import ancestry, control_answers, dose, merge_answers, real_model, replicates, weight_matching
+from unifeat.studies import (
+    ancestry,
+    checkpoint_answers,
+    control_answers,
+    dose,
+    merge_answers,
+    real_model,
+    replicates,
+    weight_matching,
+)
 
 
 def answer(name: str, folder: Path, lineage: Lineage) -> str:
@@ -138,6 +147,16 @@ def _dose(table: Callable, lineage: Lineage) -> str:
         return ""  # `studies` has not run here
 
 
+def _checkpoints(table: Callable, lineage: Lineage) -> str:
+    try:
+        features = [table(name) for name in ("checkpoint_features", "feature_survival", "feature_cohorts",
+                                             "feature_drift", "feature_gain")]
+        return (f"{checkpoint_answers.answer(table('checkpoint_findings'))} "
+                f"{checkpoint_answers.answer_features(*features)}").strip()
+    except FileNotFoundError:
+        return ""  # `studies` has not run here
+
+
 def _merging_by_search(table: Callable, lineage: Lineage) -> str:
     try:
         return (f"{merge_answers.answer(table('merge_search'))} "
@@ -167,4 +186,4 @@ def _held_out(models: pd.DataFrame, column: str) -> pd.Series:
 
 ANSWERS = {"01": _corpora, "02": _base, "03": _fine_tuning, "04": _merging, "05": _saes, "06": _flow, "07": _cases,
            "08": _explanations, "09": _controls, "10": _verdicts, "11": _dose,
-           "14": _merging_by_search, "20": _real_model, "21": _ancestry}
+           "13": _checkpoints, "14": _merging_by_search, "20": _real_model, "21": _ancestry}

@@ -48,6 +48,16 @@ FIGURES = {  # in the order of the page: title, caption
         "child's own, beside the marks); solid all features, dashed those beyond the token and single neurons; grey "
         "the ceilings and the nulls. Below: what the children forgot, how alike each neuron stays, and the shares of "
         "accuracy and features that their merge keeps. Marks are training seeds, lines their means."),
+    "checkpoints": ("Checkpoints and fine-tuning",
+        "Along the root's training: the loss of each checkpoint (dashed) and of the model that was fine-tuned from it "
+        "(solid) on the tuned domain, for domains that the root did not train on and for those that it did; the gain "
+        "with its interval over documents, a mark per seed; what is forgotten elsewhere; and how much a header at the "
+        "start of the text matters."),
+    "life_histories": ("Features along training",
+        "The share of a checkpoint's features that the last one has, with ceiling and null; how long latents of SAEs "
+        "that go on from model to model stay the same, beside a random order of the models; the share that lasts to "
+        "the end, by birth; how far latents drift; where those of the end were born, by the domain on which they fire "
+        "most; and what fine-tuning gains against the features that are there already."),
     "merge_search": ("Merging by development text",
         "Above: Evolver's population by generation, by the rule of its paper and that of its released code, and the "
         "test loss at other sizes of mutation (F) and shares that cross (Cr). Below: the test loss of every method, at "

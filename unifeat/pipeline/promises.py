@@ -19,6 +19,17 @@ STUDIES = {  # `studies` runs these: figures, and tables with their columns
         "dose_zero": "model,differs,sae_text,features,side,observed,ci_low,ci_high,ceiling,ceiling_low,ceiling_high,"
                      "null,excess,excess_low,excess_high",
     }),
+    "13_checkpoints": (("checkpoints", "life_histories"), {
+        "checkpoints": "model_seed,arm,step,task,seen,domain,format,base_nats,tuned_nats,gain_nats,gain_low,gain_high,"
+                       "base_accuracy,tuned_accuracy,base_bits_per_byte,tuned_bits_per_byte",
+        "checkpoint_findings": "model_seed,finding,task,value,beside,holds",
+        "checkpoint_features": "step,features,side,observed,ci_low,ci_high,ceiling,ceiling_low,ceiling_high,null,"
+                               "excess,excess_low,excess_high,null_untrained",
+        "feature_survival": "path,order,seed,lived,alive,low,high,at_risk",
+        "feature_cohorts": "path,seed,born,alive_at_end,low,high,features",
+        "feature_drift": "path,seed,at,alive,r_median,cosine_median,same,null_same",
+        "feature_gain": "model_seed,task,step,features_of_the_end,gain_nats",
+    }),
     "14_merging_by_search": (("merge_search", "merge_features"), {
         "merge_search": "model_seed,method,evaluations,split,domain,loss_nats",
         "merge_evolution": "model_seed,method,generation,member,dev,test",

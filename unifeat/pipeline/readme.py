@@ -4,7 +4,17 @@ import json
 from pathlib import Path
 
 from unifeat.pipeline import results as parts
-from unifeat.studies import ancestry, control_answers, dose, merge_answers, real_model, replicates, sae_recipes, sites
+from unifeat.studies import (
+    ancestry,
+    checkpoint_answers,
+    control_answers,
+    dose,
+    merge_answers,
+    real_model,
+    replicates,
+    sae_recipes,
+    sites,
+)
 from unifeat.support import store
 
 MARKERS = ("<!-- results: written by `make notebooks` from figures/data, checked by the tests -->",
@@ -56,18 +66,22 @@ def figures_page(folder: Path) -> str:
 
 
 def _studies(folder: Path) -> list[str]:
-    """What notebooks 11, 14, 20 and 21 answer, where they have run."""
+    """What notebooks 11, 13, 14, 20 and 21 answer, where they have run."""
     tables = {name: parts.table(folder, name) for name in ("dose", "dose_zero", "ancestry", "nulls", "replicates")}
     if any(frame is None for frame in tables.values()):
         return []
     said = (dose.answer(tables["dose"]), dose.answer_zero(tables["dose_zero"]), ancestry.answer(tables["ancestry"]),
             ancestry.answer_changes(tables["nulls"]), replicates.answer(tables["replicates"]))
+    if (found := parts.table(folder, "checkpoint_findings")) is not None:
+        said += (checkpoint_answers.answer(found), checkpoint_answers.answer_features(*(
+            parts.table(folder, name) for name in ("checkpoint_features", "feature_survival", "feature_cohorts",
+                                                   "feature_drift", "feature_gain"))))
     if (found := parts.table(folder, "merge_search")) is not None:
         said += (merge_answers.answer(found), merge_answers.answer_features(parts.table(folder, "merge_features")))
     if (real := parts.table(folder, "real_model")) is not None:
         said += (real_model.answer(real, real_model.lineage().theme),)
-    return ["Written by `make studies` (notebooks 11, 14, 20 and 21): SAEs with less training and two seeds, so that "
-            "ceilings are lower.", "", *(f"- {sentence}" for sentence in said)]
+    return ["Written by `make studies` (notebooks 11, 13, 14, 20 and 21): SAEs with less training and two seeds, so "
+            "that ceilings are lower.", "", *(f"- {sentence}" for sentence in said)]
 
 
 def _controls(folder: Path) -> list[str]:

@@ -7,12 +7,14 @@ on. Where a lineage has not the shape that a figure needs, a `LeftOut` comes bac
 
 from unifeat.plots.agreement import swap, verdicts
 from unifeat.plots.ancestry import ancestry, null_models, real_model, replicates
+from unifeat.plots.checkpoints import checkpoints
 from unifeat.plots.controls import control, frontier
 from unifeat.plots.design import design
 from unifeat.plots.dose import dose
 from unifeat.plots.explanations import explanations
 from unifeat.plots.flow import flow
 from unifeat.plots.functional import functional
+from unifeat.plots.life_histories import life_histories
 from unifeat.plots.merge_features import merge_features
 from unifeat.plots.merge_search import merge_search
 from unifeat.plots.merges import merge_sweep
@@ -21,6 +23,7 @@ from unifeat.plots.saes import ladder, sae_card
 from unifeat.plots.style import STYLE, LeftOut, write
 from unifeat.plots.tokens import token_heatmap
 
-__all__ = ["STYLE", "LeftOut", "ancestry", "control", "corpora", "design", "domain_matrix", "dose", "explanations",
-           "flow", "frontier", "functional", "ladder", "loss_curves", "merge_features", "merge_search", "merge_sweep",
-           "null_models", "real_model", "replicates", "sae_card", "swap", "token_heatmap", "verdicts", "write"]
+__all__ = ["STYLE", "LeftOut", "ancestry", "checkpoints", "control", "corpora", "design", "domain_matrix", "dose",
+           "explanations", "flow", "frontier", "functional", "ladder", "life_histories", "loss_curves",
+           "merge_features", "merge_search", "merge_sweep", "null_models", "real_model", "replicates", "sae_card",
+           "swap", "token_heatmap", "verdicts", "write"]
