@@ -86,6 +86,39 @@ def test_tokenizers_that_cannot_be_read_here(small, tmp_path):
 
 # The hub ------------------------------------------------------------------------------------------------------------
 
+def at(one):
+    return f"{one.given}@{one.revision}"
+
+
+def test_revisions_of_one_model_in_the_hubs_layout_are_models_of_their_own(tmp_path, small):
+    """The way of Pythia and OLMo: checkpoints of a training as revisions of one repository."""
+    cache = tmp_path / "models--me--suite"
+    for seed, (name, commit) in enumerate({"step0": "a" * 40, "steps/1000": "b" * 40, "main": "c" * 40}.items()):
+        networks.put(cache / "snapshots" / commit, networks.network(networks.CONFIGS["llama"], seed),
+                     networks.tokenizer("llama"))
+        (cache / "refs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (cache / "refs" / name).write_text(f"{commit}\n")
+    tables = [f'[models.{name}]\ngiven = "{cache}"\n{more}text = ["english"]\n'
+              for name, more in (("first", 'revision = "step0"\n'), ("later", 'revision = "steps/1000"\n'),
+                                 ("last", ""), ("digits", 'revision = "bbbb"\n'))]
+    found = folders(small, tmp_path, "".join(tables))
+    assert [found[name].name[0] for name in ("first", "later", "last", "digits")] == ["a", "b", "c", "b"]
+    with pytest.raises(ModelsError, match="has 0 snapshots of the revision step7; name one of main, step0, steps/1000"):
+        folders(small, tmp_path, tables[0].replace("step0", "step7"))
+
+
+@pytest.mark.parametrize("pin, looked_up", [("step1000", []), ("main", []), ("abc1234", ["me/model"])])
+def test_a_branch_is_a_revision_too(monkeypatch, pin, looked_up):
+    import huggingface_hub
+
+    asked = []
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_commits", lambda self, name, **_: asked.append(name) or [
+        types.SimpleNamespace(commit_id=pin.ljust(40, "0"))])
+    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", lambda self, name, revision, **_: types.SimpleNamespace(
+        sha=revision))
+    assert hub.commit("me/model", pin, "model").startswith(pin) and asked == looked_up
+
+
 def test_models_on_the_hub_are_fetched_once_and_whole(released, tmp_path, monkeypatch, capsys):
     import huggingface_hub
 
@@ -109,9 +142,9 @@ def test_models_on_the_hub_are_fetched_once_and_whole(released, tmp_path, monkey
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     with pytest.raises(ModelsError, match=r"Could not fetch the model .*TinyStories-ft \(connection cut\); check the"):
         given.folders(PINNED, tmp_path)
-    assert not (tmp_path / "models" / PINNED.models["stories"].given).exists()
+    assert not (tmp_path / "models" / at(PINNED.models["stories"])).exists()
     found = given.folders(PINNED, tmp_path)
-    assert found == {name: tmp_path / "models" / one.given for name, one in PINNED.models.items()}
+    assert found == {name: tmp_path / "models" / at(one) for name, one in PINNED.models.items()}
     assert len(asked) == 5 and given.folders(PINNED, tmp_path) == found and len(asked) == 5
     assert f"Fetched {PINNED.models['base'].given} at {pins[PINNED.models['base'].given]}" in capsys.readouterr().out
 

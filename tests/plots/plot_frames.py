@@ -8,6 +8,7 @@ import pandas as pd
 
 from unifeat import plots
 from unifeat.plots import agreement
+from unifeat.plots.checkpoints import FORMATS
 from unifeat.plots.functional import VERDICTS
 from unifeat.plots.merge_search import METHODS, RULES
 from unifeat.support.theme import Look, theme
@@ -239,6 +240,42 @@ def merges_kept(look, count=6):
         lost += [dict(merge=f"way_{at}", lost=0.2, lost_low=0.18, lost_high=0.22, lost_floor=0.15, novel=0.4,
                       novel_low=0.38, novel_high=0.42, novel_floor=0.3) for _ in range(2)]
     return pd.DataFrame(rows), pd.DataFrame(lost)
+
+
+STEPS = (0, 10, 100, 1000)
+
+
+def checkpoints(look):
+    """checkpoints.csv and checkpoint_formats.csv: the first domain was seen, the next two were not."""
+    tasks, rows = [*look.domains][:3], []
+    for seed, (at, step), task, domain, form in product((0, 1), enumerate(STEPS), tasks, tasks, FORMATS):
+        for arm in ("tuned", "small", "order") if task != tasks[0] and not seed else ("tuned",):
+            gain = 1.2 - 0.1 * at if task == domain else -0.1 * at
+            rows.append(dict(model_seed=seed, arm=arm, step=step, task=task, seen=task == tasks[0], domain=domain,
+                             format=form, base_nats=5 - 0.5 * at, tuned_nats=5 - 0.5 * at - gain, gain_nats=gain,
+                             gain_low=gain - 0.05, gain_high=gain + 0.05))
+    spreads = [dict(model_seed=seed, step=step, task=task, spread=0.1, spread_low=0.05, spread_high=0.15)
+               for seed, step, task in product((0, 1), STEPS, tasks)]
+    return pd.DataFrame(rows), pd.DataFrame(spreads)
+
+
+def histories(look):
+    """The tables of life_histories, in the order of the figure's arguments."""
+    rng, domains = np.random.default_rng(9), [*look.domains][:3]
+    shared = [dict(step=step, features=features, side="parent", observed=0.1 + 0.1 * at, ci_low=0.08, ci_high=0.5,
+                   ceiling=0.5, null=0.05) for at, step in enumerate(STEPS[:3]) for features in ("all", "beyond_both")]
+    lives = [dict(path="training", order="as trained", seed=0, born=int(rng.integers(4)), died=False, domain=domain)
+             for domain in domains for _ in range(20)]
+    both = list(product(("training", "merge"), (0, 1)))
+    survival = [dict(path=path, order=order, seed=seed, lived=lived, alive=0.9**lived, low=0.8**lived, high=0.95**lived)
+                for path, seed in both for order in ("as trained", "shuffled") for lived in (1, 2, 3)]
+    cohorts = [dict(path=path, seed=seed, born=born, alive_at_end=0.2 * born, low=0.15 * born, high=0.25 * born)
+               for path, seed in both for born in range(4)]
+    drift = [dict(path=path, seed=seed, r_median=0.5 + 0.1 * at, cosine_median=0.8) for path, seed in both
+             for at in range(3)]
+    joined = [dict(task=task, features_of_the_end=0.1 * at, gain_nats=1 - 0.1 * at) for task in domains[1:]
+              for at in range(3)]
+    return (*map(pd.DataFrame, (shared, lives, survival, cohorts, drift, joined)), list(STEPS))
 
 
 def swap(look):

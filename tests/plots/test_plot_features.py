@@ -8,12 +8,14 @@ from plot_frames import (
     SHAPES,
     arms,
     changed,
+    checkpoints,
     controls,
     density,
     doses,
     drawn,
     functions,
     halves,
+    histories,
     history,
     ladder,
     merges_kept,
@@ -289,6 +291,27 @@ def test_what_merges_keep_and_lose_is_drawn():
     assert marks.get_xdata() == pytest.approx([30, 32, 34, 36, 38, 40])
     assert marks.get_ydata() == pytest.approx([60, 65, 70, 75, 80, 85])
     assert isinstance(plots.merge_features(kept[:0], lost, DIAMOND), plots.LeftOut)
+
+
+def test_checkpoints_are_drawn_in_the_colors_of_their_tasks():
+    frame, spreads = checkpoints(DIAMOND)
+    fig = plots.checkpoints(frame, spreads, DIAMOND)
+    assert not faults(fig) and "tasks it did not see" in read(fig)
+    first, second = list(DIAMOND.domains)[1:3]
+    tuned = [line for line in fig.axes[0].lines if line.get_marker() == "o"]
+    assert [line.get_color() for line in tuned] == [DIAMOND.domain(name).color for name in (first, second)]
+    assert tuned[0].get_ydata() == pytest.approx([3.8, 3.4, 3.0, 2.6]) and len(fig.axes[1].lines) == 2
+    assert isinstance(plots.checkpoints(frame[:0], spreads, DIAMOND), plots.LeftOut)
+
+
+def test_lives_along_both_paths_are_drawn():
+    found = histories(DIAMOND)
+    fig = plots.life_histories(*found, DIAMOND)
+    assert not faults(fig) and {"survival", "drift from model to model"} <= set(read(fig).split("\n"))
+    curves = [line.get_ydata() for line in fig.axes[1].lines]
+    assert len(curves) == 8 and curves[0] == pytest.approx([90, 81, 72.9])
+    assert len(fig.axes[2].containers[0][0].get_xdata()) == 3  # those born in the last model tell nothing
+    assert isinstance(plots.life_histories(found[0][:0], *found[1:], DIAMOND), plots.LeftOut)
 
 
 def test_every_language_model_has_a_mark_and_the_bar_is_of_their_mean():

@@ -100,7 +100,7 @@ def frame(tuned=(4.0, 3.0, 2.5, 2.4), base=(5.0, 4.6, 4.5, 4.5), spread=(0.1, 0.
 
 
 def test_the_four_findings_by_hand():
-    found = checkpoints.findings(frame()).set_index("finding")
+    found = checkpoint_answers.findings(frame()).set_index("finding")
     assert found["holds"].all()
     assert found.loc["latent_benefit", ["value", "beside"]].tolist() == pytest.approx([-1, 0])
     assert found.loc["unseen_gain", ["value", "beside"]].tolist() == pytest.approx([2.1, 0.2])
@@ -114,13 +114,13 @@ def test_the_four_findings_by_hand():
     (dict(base=(5.0, 4.6, 4.2, 3.6)), "latent_benefit"), (dict(tuned=(4.0, 3.0, 3.5, 3.9)), "latent_benefit"),
     (dict(seen_gain=1.0), "unseen_gain"), (dict(spread=(0.1, 0.1, 0.1, 0.3)), "format")])
 def test_a_finding_that_does_not_hold_is_said(change, finding):
-    found = checkpoints.findings(frame(**change)).set_index("finding")
+    found = checkpoint_answers.findings(frame(**change)).set_index("finding")
     assert not found["holds"][finding]
 
 
 def test_forgetting_counts_where_its_interval_lies_above_zero():
     rows = frame().assign(gain_high=1.0)
-    assert not checkpoints.findings(rows).set_index("finding")["holds"]["forgetting"]
+    assert not checkpoint_answers.findings(rows).set_index("finding")["holds"]["forgetting"]
 
 
 def test_the_interval_is_that_of_documents_not_of_blocks():

@@ -47,12 +47,28 @@ def _folder(one, downloads: Path) -> Path:
         path = gguf_files.packaged(one.given, one.revision, downloads)
     elif not path.is_absolute():
         return _fetched(one, downloads)
-    return gguf_files.unpacked(path, downloads) if path.suffix == ".gguf" and path.is_file() else path
+    return gguf_files.unpacked(path, downloads) if path.suffix == ".gguf" and path.is_file() else _snapshot(path, one)
+
+
+def _snapshot(folder: Path, one) -> Path:
+    """Of a folder in the layout of the hub's cache (snapshots, refs) the snapshot of the model's revision; any other
+    folder as it is."""
+    if not (folder / "snapshots").is_dir():
+        return folder
+    refs = {path.relative_to(folder / "refs").as_posix(): path.read_text(encoding="utf-8").strip()
+            for path in sorted((folder / "refs").rglob("*")) if path.is_file()}
+    wanted = one.revision or "main"
+    commit = refs.get(wanted, wanted)
+    found = [path for path in (folder / "snapshots").iterdir() if path.name.startswith(commit)]
+    if len(found) != 1:
+        raise ModelsError(f"{folder} has {len(found)} snapshots of the revision {wanted}; name one of "
+                          f"{', '.join(refs) or 'its commits'}.")
+    return found[0]
 
 
 def _fetched(one, downloads: Path) -> Path:
     """A model from the hub in `downloads`, fetched whole unless it is there."""
-    path = downloads / "models" / one.given
+    path = downloads / "models" / (f"{one.given}@{one.revision}" if one.revision else one.given)
     if path.is_dir():
         return path
     from huggingface_hub import snapshot_download
@@ -64,8 +80,7 @@ def _fetched(one, downloads: Path) -> Path:
             snapshot_download(one.given, revision=commit, allow_patterns=list(FILES), local_dir=Path(work, "model"))
         except Exception as error:  # network, access, disk: many libraries' errors, one meaning for the user
             raise ModelsError(f"Could not fetch the model {one.given} ({reason(error)[:200]}); check the network, or "
-                              f"give "
-                              "a local copy's folder in the lineage.") from error
+                              "give a local copy's folder in the lineage.") from error
         os.replace(Path(work, "model"), path)
     print(f"Fetched {one.given} at {commit}", flush=True)
     return path

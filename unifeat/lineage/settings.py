@@ -158,7 +158,7 @@ class Member:
     t: float | str = "balanced"  # a number, or balanced: both parents keep the same share of their accuracy
     checkpoint: Checkpoint | None = None
     given: str = ""  # a folder in Hugging Face layout or a GGUF file (from the lineage's own folder), or a hub name
-    revision: str = ""  # of a hub name: its commit, or the first digits
+    revision: str = ""  # of a hub name, or a folder in the hub's layout: commit (or its first digits), branch or tag
     untrained: Untrained | None = None
     quantized: int = 0  # bits to which the parent's weights are rounded
     perturbed: Perturbed | None = None

@@ -23,6 +23,7 @@ STUDIES = {  # `studies` runs these: figures, and tables with their columns
         "checkpoints": "model_seed,arm,step,task,seen,domain,format,base_nats,tuned_nats,gain_nats,gain_low,gain_high,"
                        "base_accuracy,tuned_accuracy,base_bits_per_byte,tuned_bits_per_byte",
         "checkpoint_findings": "model_seed,finding,task,value,beside,holds",
+        "checkpoint_formats": "model_seed,step,task,spread,spread_low,spread_high",
         "checkpoint_features": "step,features,side,observed,ci_low,ci_high,ceiling,ceiling_low,ceiling_high,null,"
                                "excess,excess_low,excess_high,null_untrained",
         "feature_survival": "path,order,seed,lived,alive,low,high,at_risk",

@@ -62,6 +62,9 @@ STUDIES = {
                          "on new and on seen tasks; of `forgetting` the greatest certain rise of a loss and the mean "
                          "change of accuracy; of `format` the spread at the last step and the greatest",
         "holds": "whether the goal is met"}),
+    "checkpoint_formats": ("One row per language-model seed, step and task. Intervals are over documents.", {
+        "model_seed, step, task": "as in `checkpoints.csv`",
+        "spread, spread_low, spread_high": "the greatest minus the least tuned loss over the three formats"}),
     "checkpoint_features": ("One row per checkpoint, set of features and side: what it shares with the last, one to "
                             "one. Intervals are over documents.", {
         "step": "of the checkpoint, which is the parent",

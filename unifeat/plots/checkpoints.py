@@ -13,13 +13,13 @@ WORDS = {"training": "header of the tuning", "other": "another header", "none": 
 
 
 @styled
-def checkpoints(frame: pd.DataFrame, theme, note: str = ""):
+def checkpoints(frame: pd.DataFrame, spreads: pd.DataFrame, theme, note: str = ""):
     """Above, by step: loss of checkpoint (dashed) and of the model tuned from it (solid) on the tuned domain, for tasks
     that the root did not see and for those that it saw; the gain, a mark per seed with its interval. Below: the rise of
     the loss on domains that are not tuned, at both rates; the spread over formats of the tuned loss; the tuned loss by
     format.
 
-    frame: as from `checkpoints.table`.
+    frame, spreads: as from `checkpoints.table` and `checkpoints.spreads`.
     """
     if frame.empty:
         return LeftOut(NONE)
@@ -41,8 +41,13 @@ def checkpoints(frame: pd.DataFrame, theme, note: str = ""):
                         markerfacecolor="white" if part["seen"].iloc[0] else color)
     axes[0, 2].set(title="what tuning gains", ylabel="gain (nats per token)")
     _forgetting(axes[1, 0], frame, steps)
-    wide = own[own["arm"] == "tuned"].groupby(["model_seed", "step", "task"])["tuned_nats"].agg(["max", "min"])
-    _by_task(axes[1, 1], (wide["max"] - wide["min"]).rename("spread").reset_index(), "spread", steps, theme)
+    for task, part in spreads.groupby("task", sort=False):
+        color, mean = theme.domain(task).color, part.groupby("step")["spread"].mean()
+        axes[1, 1].plot(_at(steps, mean.index), mean, color=color, lw=1.1)
+        axes[1, 1].vlines(_at(steps, part["step"]), part["spread_low"], part["spread_high"], color=color, lw=0.8)
+        axes[1, 1].plot(_at(steps, part["step"]), part["spread"], ls="", marker="o", markersize=2.5,
+                        color=tint(color, 0.7))
+    axes[1, 1].set_ylim(bottom=0)
     axes[1, 1].set(title="spread over formats", ylabel="greatest − least tuned loss (nats)")
     for form, style in FORMATS.items():
         part = own[(own["format"] == form) & (own["arm"] == "tuned") & ~own["seen"].astype(bool)]
@@ -66,6 +71,11 @@ def _forgetting(ax, frame: pd.DataFrame, steps: np.ndarray) -> None:
                                 "order": ("--", "another order of blocks")}.items():
         part = rows[(rows["arm"] == arm) & (rows["model_seed"] == 0)]
         mean = part.groupby("step")["gain_nats"].mean()
+        if arm == "tuned":
+            ax.vlines(_at(steps, part["step"]) + spread(part), -part["gain_high"], -part["gain_low"], color="#888888",
+                      lw=0.6)
+            ax.plot(_at(steps, part["step"]) + spread(part), -part["gain_nats"], ls="", marker=".", markersize=2.5,
+                    color="#888888")
         if len(mean):
             ax.plot(_at(steps, mean.index), -mean, color="#222222", ls=style, lw=1.1, label=words)
     ax.axhline(0, color="#222222", lw=0.6)
@@ -73,12 +83,10 @@ def _forgetting(ax, frame: pd.DataFrame, steps: np.ndarray) -> None:
     ax.set(title="forgetting", ylabel="loss on other domains (+ nats)")
 
 
-def _by_task(ax, rows: pd.DataFrame, column: str, steps: np.ndarray, theme) -> None:
-    for task, part in rows.groupby("task", sort=False):
-        color, mean = theme.domain(task).color, part.groupby("step")[column].mean()
-        ax.plot(_at(steps, mean.index), mean, color=color, lw=1.1)
-        ax.plot(_at(steps, part["step"]), part[column], ls="", marker="o", markersize=2.5, color=tint(color, 0.7))
-    ax.set_ylim(bottom=0)
+def spread(rows: pd.DataFrame) -> np.ndarray:
+    """A little to the side, another for every task and domain, so that intervals do not lie on each other."""
+    kinds = rows.groupby(["task", "domain"], sort=False).ngroup()
+    return (kinds - kinds.max() / 2).to_numpy() * 0.06
 
 
 def _at(steps: np.ndarray, values) -> np.ndarray:

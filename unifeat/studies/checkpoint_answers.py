@@ -1,10 +1,8 @@
-"""What notebook 13 answers, and the paper's own numbers beside it."""
+"""What notebook 13 answers: the paper's findings here, its own numbers, and the lives of features."""
 
 import numpy as np
 import pandas as pd
 from scipy import stats
-
-from unifeat.studies.checkpoints import GOALS
 
 # Sun & Dredze 2024 (arXiv 2408.06663), from the result files that they published with their code: OLMo-1B at these
 # steps, mean change of accuracy by fine-tuning; accuracy lost on tasks of the other kind at the end, as a ratio.
@@ -13,6 +11,51 @@ OLMO_GAIN = {"learned in fine-tuning": (0.062, 0.149, 0.286, 0.297, 0.304, 0.297
              "learned in pre-training": (0.048, 0.048, 0.004, 0.010, 0.030, 0.027, 0.021, -0.005)}
 RATIOS = {("OLMo-1B", "classification to generation"): -0.614, ("Llama3-8B", "classification to generation"): -0.610,
           ("OLMo-1B", "generation to classification"): 0.003, ("Llama3-8B", "generation to classification"): 0.106}
+GOALS = dict(spearman=-0.8, still=0.25, ratio=3.0)
+
+
+def findings(frame: pd.DataFrame) -> pd.DataFrame:
+    """checkpoint_findings.csv: the paper's four findings here, per language-model seed (and task): value, goal, holds.
+
+    latent_benefit: Spearman's rho of the tuned target loss with the step, for tasks that pre-training did not show,
+    beside how much the base's own moves over the last half, as a share of the drop of the tuned one. unseen_gain: mean
+    gain at the last step on unseen tasks over that on seen ones. forgetting: the greatest rise of the loss on a domain
+    that is not tuned, at the last step, of those whose interval lies above 0; accuracy_ratio: the mean ratio of
+    accuracies there, tuned by base, minus 1. format: spread of the tuned target loss over formats at the last step,
+    mean over tasks, beside its greatest over steps.
+    """
+    rows, tuned = [], frame[frame["arm"] == "tuned"]
+    for seed, part in tuned.groupby("model_seed"):
+        own = part[part["task"] == part["domain"]]
+        told_ = own[own["format"] == "training"]
+        last = told_["step"].max()
+        for task, one in told_[~told_["seen"]].groupby("task", sort=False):
+            rho, moves = latent(one.sort_values("step"))
+            rows.append(dict(model_seed=seed, finding="latent_benefit", task=task, value=rho, beside=moves,
+                             holds=rho <= GOALS["spearman"] and moves < GOALS["still"]))
+        at_last = told_[told_["step"] == last].groupby("seen")["gain_nats"].mean()
+        new, old = at_last.get(False, np.nan), at_last.get(True, np.nan)
+        rows.append(dict(model_seed=seed, finding="unseen_gain", task="all", value=new, beside=old,
+                         holds=bool(new >= GOALS["ratio"] * old and new > 0)))
+        others = part[(part["step"] == last) & (part["task"] != part["domain"]) & (part["format"] == "none")]
+        rise = -others["gain_nats"][others["gain_high"] < 0]
+        ratio = (others["tuned_accuracy"] / others["base_accuracy"] - 1).mean()
+        rows.append(dict(model_seed=seed, finding="forgetting", task="all", value=rise.max() if len(rise) else 0.0,
+                         beside=ratio, holds=bool(len(rise))))
+        losses = own.groupby(["step", "task"])["tuned_nats"]
+        wide = (losses.max() - losses.min()).groupby("step").mean()
+        rows.append(dict(model_seed=seed, finding="format", task="all", value=wide[last], beside=wide.max(),
+                         holds=bool(wide[last] < wide.max())))
+    return pd.DataFrame(rows, columns=["model_seed", "finding", "task", "value", "beside", "holds"])
+
+
+def latent(one: pd.DataFrame) -> tuple[float, float]:
+    """Spearman's rho of the tuned loss with the step, and how far the base's loss moves over the last half of the
+    checkpoints, as a share of the tuned loss's drop; `one` in the order of steps."""
+    rho = stats.spearmanr(one["step"], one["tuned_nats"])[0]
+    base, after = one["base_nats"].to_numpy(), one["tuned_nats"].to_numpy()
+    drop = after[0] - after[-1]
+    return float(rho), float(abs(base[len(base) // 2] - base[-1]) / drop) if drop > 0 else np.inf
 
 
 def published() -> pd.DataFrame:

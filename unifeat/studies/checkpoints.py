@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 
 from unifeat import lm
 from unifeat.lineage.run import Run
@@ -29,7 +28,7 @@ TOKENS = 6_400  # of a domain's held-out text, at most, in every measurement
 RESAMPLES = 500
 COLUMNS = ["model_seed", "arm", "step", "task", "seen", "domain", "format", "base_nats", "tuned_nats", "gain_nats",
            "gain_low", "gain_high", "base_accuracy", "tuned_accuracy", "base_bits_per_byte", "tuned_bits_per_byte"]
-GOALS = dict(spearman=-0.8, still=0.25, ratio=3.0)
+SPREADS = ["model_seed", "step", "task", "spread", "spread_low", "spread_high"]
 
 
 def root(run: Run) -> str:
@@ -234,6 +233,30 @@ def _row(base: dict, tuned: dict, domain: str, form: int, number: np.ndarray, le
                 base_bits_per_byte=before.sum() / np.log(2) / size, tuned_bits_per_byte=after.sum() / np.log(2) / size)
 
 
+def spreads(run: Run) -> pd.DataFrame:
+    """checkpoint_formats.csv: by language-model seed, step and task, the greatest minus the least tuned loss (nats per
+    target token) over formats, with a 95 % interval over documents."""
+    rows, facts = [], {domain: _facts(run, domain) for domain in run.lineage.domains}
+    for number, one, step, task, arm in _jobs(run) if possible(run) else ():
+        if arm == "tuned":
+            losses, (document, length, _) = _read(stage(one, step, task, arm))[f"loss-{task}"], facts[task]
+            drawn = resampled(losses, document, length)
+            low, high = np.quantile(drawn.max(0) - drawn.min(0), [0.025, 0.975])
+            means = losses.sum(1) / (length * losses.shape[1])
+            rows.append(dict(model_seed=number, step=step, task=task, spread=means.max() - means.min(),
+                             spread_low=low, spread_high=high))
+    return pd.DataFrame(rows, columns=SPREADS)
+
+
+def resampled(values: np.ndarray, document: np.ndarray, length: int, seed: int = 0) -> np.ndarray:
+    """Means per token (rows, RESAMPLES) of block sums `values` (rows, n) over resampled documents."""
+    _, which = np.unique(document, return_inverse=True)
+    counts = np.bincount(which)
+    sums = np.array([np.bincount(which, row) for row in values])
+    drawn = np.random.default_rng(seed).integers(len(counts), size=(RESAMPLES, len(counts)))
+    return sums[:, drawn].sum(2) / (counts[drawn].sum(1) * length)
+
+
 def over_documents(values: np.ndarray, document: np.ndarray, length: int, seed: int = 0) -> tuple[float, float]:
     """95 % interval of the mean per token of block sums `values` (n,), over resampled documents: percentiles of the
     bootstrap (Efron & Tibshirani 1993, chapter 13).
@@ -241,60 +264,5 @@ def over_documents(values: np.ndarray, document: np.ndarray, length: int, seed: 
     >>> over_documents(np.full(6, 3.0), np.arange(6), 2)
     (1.5, 1.5)
     """
-    _, which = np.unique(document, return_inverse=True)
-    sums, counts = np.bincount(which, values), np.bincount(which)
-    drawn = np.random.default_rng(seed).integers(len(sums), size=(RESAMPLES, len(sums)))
-    means = sums[drawn].sum(1) / (counts[drawn].sum(1) * length)
+    means = resampled(values[None], document, length, seed)[0]
     return tuple(float(value) for value in np.quantile(means, [0.025, 0.975]))
-
-
-# Findings -----------------------------------------------------------------------------------------------------------
-
-
-def findings(frame: pd.DataFrame) -> pd.DataFrame:
-    """checkpoint_findings.csv: the paper's four findings here, per language-model seed (and task): value, goal, holds.
-
-    latent_benefit: Spearman's rho of the tuned target loss with the step, for tasks that pre-training did not show,
-    beside how much the base's own moves over the last half, as a share of the drop of the tuned one. unseen_gain: mean
-    gain at the last step on unseen tasks over that on seen ones. forgetting: the greatest rise of the loss on a domain
-    that is not tuned, at the last step, of those whose interval lies above 0; accuracy_ratio: the mean ratio of
-    accuracies there, tuned by base, minus 1. format: spread of the tuned target loss over formats at the last step,
-    mean over tasks, beside its greatest over steps.
-    """
-    rows, tuned = [], frame[frame["arm"] == "tuned"]
-    for seed, part in tuned.groupby("model_seed"):
-        own = part[part["task"] == part["domain"]]
-        told_ = own[own["format"] == "training"]
-        last = told_["step"].max()
-        for task, one in told_[~told_["seen"]].groupby("task", sort=False):
-            rho, moves = latent(one.sort_values("step"))
-            rows.append(dict(model_seed=seed, finding="latent_benefit", task=task, value=rho, beside=moves,
-                             holds=rho <= GOALS["spearman"] and moves < GOALS["still"]))
-        at_last = told_[told_["step"] == last].groupby("seen")["gain_nats"].mean()
-        new, old = at_last.get(False, np.nan), at_last.get(True, np.nan)
-        rows.append(dict(model_seed=seed, finding="unseen_gain", task="all", value=new, beside=old,
-                         holds=bool(new >= GOALS["ratio"] * old and new > 0)))
-        others = part[(part["step"] == last) & (part["task"] != part["domain"]) & (part["format"] == "none")]
-        rise = -others["gain_nats"][others["gain_high"] < 0]
-        ratio = (others["tuned_accuracy"] / others["base_accuracy"] - 1).mean()
-        rows.append(dict(model_seed=seed, finding="forgetting", task="all", value=rise.max() if len(rise) else 0.0,
-                         beside=ratio, holds=bool(len(rise))))
-        wide = spread(own).groupby("step")["spread"].mean()
-        rows.append(dict(model_seed=seed, finding="format", task="all", value=wide[last], beside=wide.max(),
-                         holds=bool(wide[last] < wide.max())))
-    return pd.DataFrame(rows, columns=["model_seed", "finding", "task", "value", "beside", "holds"])
-
-
-def latent(one: pd.DataFrame) -> tuple[float, float]:
-    """Spearman's rho of the tuned loss with the step, and how far the base's loss moves over the last half of the
-    checkpoints, as a share of the tuned loss's drop; `one` in the order of steps."""
-    rho = stats.spearmanr(one["step"], one["tuned_nats"])[0]
-    base, after = one["base_nats"].to_numpy(), one["tuned_nats"].to_numpy()
-    drop = after[0] - after[-1]
-    return float(rho), float(abs(base[len(base) // 2] - base[-1]) / drop) if drop > 0 else np.inf
-
-
-def spread(own: pd.DataFrame) -> pd.DataFrame:
-    """Greatest minus least tuned loss over formats, by model seed, step and task."""
-    found = own.groupby(["model_seed", "step", "task"], sort=False)["tuned_nats"]
-    return (found.max() - found.min()).rename("spread").reset_index()
