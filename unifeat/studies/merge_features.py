@@ -133,7 +133,7 @@ def shown(run: Run, name: str) -> Run:
     one = merged(run)
     few = {*merge_search.family(run), name, *one.lineage.models[name].merge}
     models = {model: look for model, look in one.lineage.models.items() if model in few}
-    return replace(one, lineage=replace(one.lineage, models=models, compare=()), seconds={})
+    return replace(one, lineage=replace(one.lineage, models=models, compare=(), published=None), seconds={})
 
 
 def lost_features(run: Run, name: str, count: int = 12) -> pd.DataFrame:
