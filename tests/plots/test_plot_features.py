@@ -274,10 +274,10 @@ def test_searches_are_drawn_against_the_midpoint_of_their_own_seed():
     frame, evolution, rates = searches(DIAMOND)
     fig = plots.merge_search(frame, evolution, rates, lambda x: (min(x), np.mean(x), max(x)), DIAMOND)
     assert not faults(fig)
-    assert {"CMA-ES, weights by part", "mean of the domains", "Evolver, paper's rule"} <= set(read(fig).split("\n"))
+    assert {"CMA-ES, weights by part", "all domains", "Evolver, paper's rule"} <= set(read(fig).split("\n"))
     test = frame[(frame["split"] == "test") & (frame["domain"] == "macro")].set_index(["method", "model_seed"])
     apart = test.loc["cma", "loss_nats"] - test.loc["slerp_half", "loss_nats"]
-    panel = next(ax for ax in fig.axes if ax.get_title(loc="left") == "mean of the domains")
+    panel = next(ax for ax in fig.axes if ax.get_title(loc="left") == "all domains")
     assert any(line.get_xdata() == pytest.approx(apart.to_numpy()) for line in panel.lines
                if len(line.get_xdata()) == 3)
     assert isinstance(plots.merge_search(frame[:0], evolution, rates, None, DIAMOND), plots.LeftOut)
@@ -286,7 +286,7 @@ def test_searches_are_drawn_against_the_midpoint_of_their_own_seed():
 def test_what_merges_keep_and_lose_is_drawn():
     kept, lost = merges_kept(DIAMOND)
     fig = plots.merge_features(kept, lost, DIAMOND)
-    assert not faults(fig) and "Way 5" in read(fig)
+    assert not faults(fig) and "way_5" in read(fig)
     marks = next(line for line in fig.axes[0].lines if line.get_marker() == "o")
     assert marks.get_xdata() == pytest.approx([30, 32, 34, 36, 38, 40])
     assert marks.get_ydata() == pytest.approx([60, 65, 70, 75, 80, 85])

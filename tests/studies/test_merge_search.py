@@ -128,6 +128,14 @@ def test_the_features_answer_names_the_better_order():
     assert merge_answers.answer_features(pd.DataFrame(rows)[:0]) == ""
 
 
+def test_a_merge_that_surely_lost_more_than_the_floor_is_named():
+    rows = [dict(merge=name, lost=lost, lost_low=lost - 0.02, lost_floor=0.2, novel=0.5, novel_floor=0.6)
+            for name, lost in (("x", 0.21), ("y", 0.3), ("y", 0.21), ("z", 0.3), ("z", 0.4))]
+    said = merge_answers.answer_lost(pd.DataFrame(rows))
+    assert "21% (x) to 35% (z), where a second SAE of the parent itself misses 20%; z lost more" in said
+    assert "no merge lost more" in merge_answers.answer_lost(pd.DataFrame(rows[:3]))
+
+
 def test_the_worst_merge_lost_most_over_its_pairs_of_seeds():
     frame = pd.DataFrame(dict(merge=["x", "x", "y", "y"], lost=[0.1, 0.5, 0.2, 0.3]))
     assert merge_features.worst(frame) == "x"

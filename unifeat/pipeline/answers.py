@@ -160,7 +160,8 @@ def _checkpoints(table: Callable, lineage: Lineage) -> str:
 def _merging_by_search(table: Callable, lineage: Lineage) -> str:
     try:
         return (f"{merge_answers.answer(table('merge_search'))} "
-                f"{merge_answers.answer_features(table('merge_features'))}").strip()
+                f"{merge_answers.answer_features(table('merge_features'))} "
+                f"{merge_answers.answer_lost(table('merge_lost'))}").strip()
     except FileNotFoundError:
         return ""  # `studies` has not run here
 

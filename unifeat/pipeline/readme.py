@@ -77,7 +77,8 @@ def _studies(folder: Path) -> list[str]:
             parts.table(folder, name) for name in ("checkpoint_features", "feature_survival", "feature_cohorts",
                                                    "feature_drift", "feature_gain"))))
     if (found := parts.table(folder, "merge_search")) is not None:
-        said += (merge_answers.answer(found), merge_answers.answer_features(parts.table(folder, "merge_features")))
+        said += (merge_answers.answer(found), merge_answers.answer_features(parts.table(folder, "merge_features")),
+                 merge_answers.answer_lost(parts.table(folder, "merge_lost")))
     if (real := parts.table(folder, "real_model")) is not None:
         said += (real_model.answer(real, real_model.lineage().theme),)
     return ["Written by `make studies` (notebooks 11, 13, 14, 20 and 21): SAEs with less training and two seeds, so "

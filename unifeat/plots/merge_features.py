@@ -8,6 +8,10 @@ from unifeat.plots.names import clipped, legend
 from unifeat.plots.style import GREY, LeftOut, picture, spread, styled, tint
 
 PANELS = {"all": "all features", "beyond_both": "beyond token and neuron"}
+NAMES = {"slerp_25": "SLERP, t = 0.25", "slerp_50": "SLERP, t = 0.5", "slerp_75": "SLERP, t = 0.75",
+         "linear": "mean of the children", "task_arithmetic": "task arithmetic", "ties": "TIES", "dare": "DARE",
+         "fisher": "Fisher-weighted mean", "regmean": "RegMean", "linear_3": "mean with the root",
+         "evolver_paper": "Evolver, paper's rule", "evolver_code": "Evolver, code's rule"}
 SHARES = {"lost": "features of both parents\nthat the merge lost (%)", "novel": "features of the merge\nin neither (%)"}
 
 
@@ -34,7 +38,7 @@ def merge_features(frame: pd.DataFrame, lost: pd.DataFrame, theme, note: str = "
     for ax, column in zip(below.subplots(1, 2, sharey=True), SHARES, strict=True):
         _lost(ax, lost, column, names)
         if column == "lost":
-            ax.set_yticks(range(len(names)), [clipped(theme.model(name).label, 30) for name in names])
+            ax.set_yticks(range(len(names)), [NAMES.get(name, name) for name in names])
     legend(fig, [*((Line2D([], [], color=theme.color(name), marker="o", ls=""), f"of {clipped(theme.short(name), 20)}")
                    for name in parents),
                  (Line2D([], [], color=tint(GREY, 0.9), marker="D", ls="", markerfacecolor="white"), "ceiling"),
@@ -52,7 +56,9 @@ def _kept(ax, rows: pd.DataFrame, theme, title: str) -> None:
         ax.plot(100 * part["ceiling"], 100 * part["kept"], ls="", marker="D", markersize=2.2, color=tint(GREY, 0.9),
                 markerfacecolor="white")
         ax.plot(100 * part["null"], 100 * part["kept"], ls="", marker="x", markersize=2.2, color=tint(GREY, 0.9))
-    _named(ax, rows, "observed", theme)
+    for row in (rows.loc[rows["kept"].idxmin()], rows.loc[rows["kept"].idxmax()]):
+        ax.annotate(NAMES.get(row["merge"], row["merge"]), (100 * row["ci_low"], 100 * row["kept"]), (-4, 0),
+                    textcoords="offset points", fontsize=6.3, ha="right", va="center")
     ax.set(title=title, xlabel="features kept (%, both sides)", xlim=(0, None))
 
 
@@ -61,13 +67,6 @@ def _distance(ax, rows: pd.DataFrame, theme) -> None:
         ax.plot(part["weight_distance"], 100 * part["kept"], ls="", marker="o", markersize=3.5,
                 color=theme.color(parent))
     ax.set(title="distance in weights", xlabel="|merge − parent| / |parent|", xlim=(0, None))
-
-
-def _named(ax, rows: pd.DataFrame, column: str, theme) -> None:
-    """The names of the merges with the least and the most accuracy kept, over both parents."""
-    worst = rows.loc[rows["kept"].idxmin()]
-    ax.annotate(clipped(theme.model(worst["merge"]).label, 18), (100 * worst[column], 100 * worst["kept"]), (4, -7),
-                textcoords="offset points", fontsize=6.3)
 
 
 def _lost(ax, lost: pd.DataFrame, column: str, names: list[str]) -> None:

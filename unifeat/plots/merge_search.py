@@ -99,7 +99,7 @@ def _domains(fig, frame: pd.DataFrame, panels: list[str], rows: int, over_seeds,
                     markerfacecolor="white")
             ax.plot([mean], [y], ls="", marker="|", markersize=7, color=ink(color))
         ax.set(xlim=(-reach, reach), ylim=(len(names) - 0.5, -0.5),
-               title="mean of the domains" if domain == "macro" else clipped(theme.domain(domain).label, 18))
+               title="all domains" if domain == "macro" else clipped(theme.domain(domain).label, 18))
         ax.locator_params(axis="x", nbins=3)
         ax.tick_params(axis="y", length=0)
     for ax in axes[len(panels):]:

@@ -67,3 +67,18 @@ def answer_features(frame: pd.DataFrame) -> str:
             f"model at most {every['null_untrained'].max():.0%}). Features kept order the merges by the accuracy they "
             f"keep (Spearman's rho {told['features']}; beyond token and neuron {told['beyond']}) {word} nearness in "
             f"weights ({told['distance']}; difference {told['features - distance']}, intervals over merges).")
+
+
+def answer_lost(frame: pd.DataFrame) -> str:
+    """What the merges lost of the features that both parents share, beside what a second SAE of the parent misses."""
+    if frame.empty:
+        return ""
+    mean = frame.groupby("merge", sort=False)[["lost", "lost_floor", "novel", "novel_floor"]].mean()
+    beyond = frame[frame["lost_low"] > frame["lost_floor"]].groupby("merge").size()
+    sure = [name for name, count in beyond.items() if count == frame["merge"].value_counts()[name]]
+    return (f"Of the features that both parents have, the merges lost {mean['lost'].min():.0%} "
+            f"({mean['lost'].idxmin()}) to {mean['lost'].max():.0%} ({mean['lost'].idxmax()}), where a second SAE of the parent itself misses "
+            f"{mean['lost_floor'].mean():.0%}; {', '.join(sure) or 'no merge'} lost more than that by more than the "
+            f"interval over features, in every pair of SAE seeds. Of the merges' features {mean['novel'].min():.0%} to "
+            f"{mean['novel'].max():.0%} are in neither parent, and {mean['novel_floor'].min():.0%} to "
+            f"{mean['novel_floor'].max():.0%} not in their own second SAE.")
