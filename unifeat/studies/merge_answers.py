@@ -77,8 +77,8 @@ def answer_lost(frame: pd.DataFrame) -> str:
     beyond = frame[frame["lost_low"] > frame["lost_floor"]].groupby("merge").size()
     sure = [name for name, count in beyond.items() if count == frame["merge"].value_counts()[name]]
     return (f"Of the features that both parents have, the merges lost {mean['lost'].min():.0%} "
-            f"({mean['lost'].idxmin()}) to {mean['lost'].max():.0%} ({mean['lost'].idxmax()}), where a second SAE of the parent itself misses "
-            f"{mean['lost_floor'].mean():.0%}; {', '.join(sure) or 'no merge'} lost more than that by more than the "
-            f"interval over features, in every pair of SAE seeds. Of the merges' features {mean['novel'].min():.0%} to "
-            f"{mean['novel'].max():.0%} are in neither parent, and {mean['novel_floor'].min():.0%} to "
-            f"{mean['novel_floor'].max():.0%} not in their own second SAE.")
+            f"({mean['lost'].idxmin()}) to {mean['lost'].max():.0%} ({mean['lost'].idxmax()}), where a second SAE of "
+            f"the parent itself misses {mean['lost_floor'].mean():.0%}; {', '.join(sure) or 'no merge'} lost more than "
+            f"that by more than the interval over features, in every pair of SAE seeds. Of the merges' features "
+            f"{mean['novel'].min():.0%} to {mean['novel'].max():.0%} are in neither parent, and "
+            f"{mean['novel_floor'].min():.0%} to {mean['novel_floor'].max():.0%} not in their own second SAE.")
