@@ -37,6 +37,7 @@ def log(tmp_path_factory):
         merge_search,
         merge_shapes,
         persistence,
+        value_networks,
         weight_matching,
     )
     from unifeat.track import inputs, saes
@@ -63,6 +64,8 @@ def log(tmp_path_factory):
         merge_shapes.shapes(run)
         checkpoints.prepare(run)
         life_histories.prepare(run)
+        value_networks.prepare(run)
+        value_networks.table(run)
         explain.explained(run)
         collect.data(run)
         given = tiny.lineage(root / "given.toml", networks.local(networks.released(root / "hub")), text)

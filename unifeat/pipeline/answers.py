@@ -15,6 +15,7 @@ from unifeat.studies import (
     merge_answers,
     real_model,
     replicates,
+    value_networks,
     weight_matching,
 )
 
@@ -166,6 +167,13 @@ def _merging_by_search(table: Callable, lineage: Lineage) -> str:
         return ""  # `studies` has not run here
 
 
+def _value_networks(table: Callable, lineage: Lineage) -> str:
+    try:
+        return value_networks.answer(table("value_networks"))
+    except FileNotFoundError:
+        return ""  # `studies` has not run here
+
+
 def _real_model(table: Callable, lineage: Lineage) -> str:
     try:
         return real_model.answer(table("real_model"), real_model.lineage().theme)
@@ -187,4 +195,5 @@ def _held_out(models: pd.DataFrame, column: str) -> pd.Series:
 
 ANSWERS = {"01": _corpora, "02": _base, "03": _fine_tuning, "04": _merging, "05": _saes, "06": _flow, "07": _cases,
            "08": _explanations, "09": _controls, "10": _verdicts, "11": _dose,
-           "13": _checkpoints, "14": _merging_by_search, "20": _real_model, "21": _ancestry}
+           "13": _checkpoints, "14": _merging_by_search,
+           "15": _value_networks, "20": _real_model, "21": _ancestry}

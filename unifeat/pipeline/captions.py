@@ -68,6 +68,9 @@ FIGURES = {  # in the order of the page: title, caption
         "of that parent's accuracy that it keeps. Below: of the features that both parents have, those that the merge "
         "lost, and of the merge's features, those that neither parent has; a mark per pair of SAE seeds, crosses what "
         "a second SAE of the same model misses."),
+    "value_networks": ("Fine-tuning carried over",
+        "What a value network, trained beside the root alone, recovers of full fine-tuning on each model: 0 is the "
+        "model alone, 1 the model fine-tuned whole on the same text. Right: what it costs on the other domains."),
     "real_model": ("A model that nobody here made",
         "What a released model, read from a GGUF file, shares with two children that are fine-tuned from it (filled) "
         "and with two models in which nothing of meaning changed (hollow), at two places of its middle layer. Ceilings "

@@ -42,6 +42,11 @@ STUDIES = {  # `studies` runs these: figures, and tables with their columns
                       "novel_floor",
         "merge_losses": "merge,method,domain,loss_nats,accuracy",
     }),
+    "15_value_networks": (("value_networks",), {
+        "value_networks": "model_seed,target,method,domain,task,alone_nats,with_nats,tuned_nats,recovered,"
+                          "recovered_low,recovered_high",
+        "value_means": "target,method,recovered,low,high,rise_elsewhere",
+    }),
     "20_real_model": (("real_model",), {
         "real_model": "hook,parent,model,trained,rise_own,rise_other,weight_distance,neuron_r,features,side,observed,"
                       "ci_low,ci_high,ceiling,ceiling_low,ceiling_high,null,excess,excess_low,excess_high,"

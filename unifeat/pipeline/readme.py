@@ -14,6 +14,7 @@ from unifeat.studies import (
     replicates,
     sae_recipes,
     sites,
+    value_networks,
 )
 from unifeat.support import store
 
@@ -66,7 +67,7 @@ def figures_page(folder: Path) -> str:
 
 
 def _studies(folder: Path) -> list[str]:
-    """What notebooks 11, 13, 14, 20 and 21 answer, where they have run."""
+    """What notebooks 11, 13, 14, 15, 20 and 21 answer, where they have run."""
     tables = {name: parts.table(folder, name) for name in ("dose", "dose_zero", "ancestry", "nulls", "replicates")}
     if any(frame is None for frame in tables.values()):
         return []
@@ -79,10 +80,12 @@ def _studies(folder: Path) -> list[str]:
     if (found := parts.table(folder, "merge_search")) is not None:
         said += (merge_answers.answer(found), merge_answers.answer_features(parts.table(folder, "merge_features")),
                  merge_answers.answer_lost(parts.table(folder, "merge_lost")))
+    if (carried := parts.table(folder, "value_networks")) is not None:
+        said += (value_networks.answer(carried),)
     if (real := parts.table(folder, "real_model")) is not None:
         said += (real_model.answer(real, real_model.lineage().theme),)
-    return ["Written by `make studies` (notebooks 11, 13, 14, 20 and 21): SAEs with less training and two seeds, so "
-            "that ceilings are lower.", "", *(f"- {sentence}" for sentence in said)]
+    return ["Written by `make studies` (notebooks 11, 13, 14, 15, 20 and 21): SAEs with less training and two seeds, "
+            "so that ceilings are lower.", "", *(f"- {sentence}" for sentence in said)]
 
 
 def _controls(folder: Path) -> list[str]:

@@ -87,6 +87,20 @@ STUDIES = {
         "model_seed, task, step": "as in `checkpoints.csv`",
         "features_of_the_end": "the share of the last checkpoint's features that this one has",
         "gain_nats": "what fine-tuning gains on the task"}),
+    "value_networks": ("One row per language-model seed, target, method and domain. Intervals are over "
+                       "documents.", {
+        "model_seed": "what was added to the seeds of all models",
+        "target": "the model to which the logits are added",
+        "method": "the value network (scheme or start, and the norm's weight), or `proxy`: the fine-tuned root's "
+                  "logits minus the root's",
+        "domain, task": "the text, and whether the value network learned it",
+        "alone_nats, with_nats, tuned_nats": "loss of the target alone, with the method, and fine-tuned whole",
+        "recovered, recovered_low, recovered_high": "the share of full fine-tuning's gain, and its interval"}),
+    "value_means": ("One row per target and method: means over language-model seeds, with Student's 95 % "
+                    "interval.", {
+        "target, method": "as in `value_networks.csv`",
+        "recovered, low, high": "the share of full fine-tuning's gain, and its interval",
+        "rise_elsewhere": "rise of the loss on the other domains, nats per token"}),
     "merge_search": ("One row per language-model seed, method, half of the held-out text and domain.", {
         "model_seed": "what was added to the seeds of all models",
         "method": "how the merge was found: `best_single` of root and children; `mean` and `slerp_half` of the "
