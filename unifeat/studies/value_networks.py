@@ -246,5 +246,5 @@ def answer(frame: pd.DataFrame) -> str:
             f"Mean R on models that it never saw: residual {away['residual']:.2f}, cascade {away['cascade']:.2f}, the "
             f"authors' start with their norm {away['pretrained_1']:.2f}, proxy tuning {away[PROXY]:.2f}. The norm that "
             f"narrows the gap between own and other models most is {ARMS[best][2]:g} ({own[best] - away[best]:.2f} "
-            f"against {own['residual'] - away['residual']:.2f} without): the goal, a narrower gap at no cost above .02, "
-            f"is {'met' if narrows else 'missed'}.")
+            f"against {own['residual'] - away['residual']:.2f} without): the goal, a narrower gap at no cost above "
+            f".02, is {'met' if narrows else 'missed'}.")
