@@ -48,6 +48,7 @@ def log(tmp_path_factory):
         patch.setenv("UNIFEAT_STORE", str(root / "store"))
         text = tiny.text(root / "text")
         run = open_run(str(tiny.lineage(root / "tiny.toml", folder=text)))
+        checkpoints.along(run).model_stage("base-8")  # before its training passes by and keeps the others
         run.train_models()
         run.losses("ngram", *run.lineage.names)
         run.train_saes()
