@@ -101,7 +101,7 @@ def answer_features(shared: pd.DataFrame, survival: pd.DataFrame, cohorts: pd.Da
     both = [*zip(rows.itertuples(), rest.itertuples(), strict=True)]
     told = ", ".join(f"step {row.step:,} {row.observed:.0%} of {row.ceiling:.0%} (beyond token and neuron "
                      f"{more.observed:.0%} of {more.ceiling:.0%})"
-                     for row, more in both[::max(1, len(both) // 3)])
+                     for row, more in dict.fromkeys((both[0], both[len(both) // 2], both[-1])))
     at_two = survival[survival["lived"] == 2].groupby(["path", "order"])["alive"].mean()
     lasting = "; ".join(f"along {path} {at_two[path, 'as trained']:.0%} of lives pass on to two models or more, in a "
                         f"random order of the models {at_two.get((path, 'shuffled'), np.nan):.0%}"
