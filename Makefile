@@ -103,7 +103,7 @@ controls: one env ## Run the notebook of controls, which trains SAEs of its own 
 	@test -z "$(MODELS)$(HOOK)" || $(call FAIL,"The controls train language models of their own: they take no MODELS or HOOK.")
 	@"$(BIN)/python" -m unifeat controls --lineage "$(LINEAGE)" --corpora "$(CORPORA)"
 
-studies: one env ## Run the notebooks of studies, which train models of their own; N=11 runs one | 70 min | 3 GB
+studies: one env ## Run the notebooks of studies, which train models of their own; N=11 runs one | 3-4 h | 6 GB
 	@test -z "$(MODELS)$(HOOK)" || $(call FAIL,"The studies train language models of their own: they take no MODELS or HOOK.")
 	@"$(BIN)/python" -m unifeat studies --lineage "$(LINEAGE)" --corpora "$(CORPORA)" --only "$(N)"
 
@@ -116,7 +116,7 @@ verify: env ## Read every byte of the store of results and name what is damaged 
 gc: env ## List what no recent run asked the store for; APPLY=1 removes it | 1 s |
 	@"$(BIN)/python" -m unifeat gc $(if $(filter 1,$(APPLY)),--apply)
 
-test: lint unit ## All that CI checks: style, tests, the figures and notebooks in small | 8-11 min | 300 MB
+test: lint unit ## All that CI checks: style, tests, the figures and notebooks in small | 25-30 min | 600 MB
 	@$(MAKE) --no-print-directory figures PROFILE= LINEAGE=smoke CORPORA= FROM= MODELS= HOOK=
 	@$(MAKE) --no-print-directory controls PROFILE= LINEAGE=smoke CORPORA= MODELS= HOOK=
 	@$(MAKE) --no-print-directory studies PROFILE= LINEAGE=smoke CORPORA= MODELS= HOOK= N=
@@ -129,7 +129,7 @@ SUMS := find figures/smoke -type f -exec cksum {} + | sort
 lint: env ## Style of code and notebooks | 1 s |
 	@"$(BIN)/ruff" check .
 
-unit: env ## Unit tests and doctests | 3-5 min |
+unit: env ## Unit tests and doctests | 13 min |
 	@"$(BIN)/python" -m pytest -q --doctest-modules -n 2 --dist loadfile
 
 soak: env ## Kill the smoke run 20 times, finish it, compare every byte | 12 min | 300 MB
