@@ -65,7 +65,7 @@ def test_means_over_seeds_by_hand():
 def test_the_answer_says_which_goal_is_met():
     said = value_networks.answer(frame(residual_1=0.7, proxy=0.9))
     assert "the root itself 0.81, an earlier state 0.56, another seed 0.51" in said and "states is met" in said
-    assert "proxy tuning 0.91" in said and "With a norm of 1 it is 0.71, and lies 0.00 below" in said
+    assert "proxy tuning 0.91" in said and "With a norm of 1 it is 0.71, 0.00 below" in said
     assert "(0.28 without)" in said and "at most .02, is met" in said
     worse = {arm: 0.3 for arm in value_networks.ARMS if arm.startswith("residual_")}
     assert "at most .02, is missed" in value_networks.answer(frame(**worse))

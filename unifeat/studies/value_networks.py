@@ -247,6 +247,6 @@ def answer(frame: pd.DataFrame) -> str:
             f"{'s' if seeds > 1 else ''}); R of .5 on other sizes, seeds and states is {'met' if goal else 'missed'}. "
             f"Mean R on models that it never saw: residual {away['residual']:.2f}, cascade {away['cascade']:.2f}, the "
             f"authors' start with their norm {away['pretrained_1']:.2f}, proxy tuning {away[PROXY]:.2f}. With a norm "
-            f"of {ARMS[best][2]:g} it is {away[best]:.2f}, and lies {own[best] - away[best]:.2f} below that on the "
-            f"root ({own['residual'] - away['residual']:.2f} without): the goal, a norm that narrows this gap and costs at "
+            f"of {ARMS[best][2]:g} it is {away[best]:.2f}, {own[best] - away[best]:.2f} below that on the root "
+            f"({own['residual'] - away['residual']:.2f} without): the goal, a norm that narrows this gap and costs at "
             f"most .02, is {'met' if fine else 'missed'}.")
