@@ -5,37 +5,27 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-import tiny
 import torch
 
 from unifeat import lm
-from unifeat.lineage.run import open_run
 from unifeat.lineage.settings import LineageError
 from unifeat.studies import checkpoint_answers, checkpoints, variants
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    root = tmp_path_factory.mktemp("checkpoints")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNIFEAT_STORE", str(root / "store"))
-        return checkpoints.along(open_run(str(tiny.lineage(root / "tiny.toml", folder=tiny.text(root / "text")))))
-
-
-def test_the_last_checkpoint_is_the_model_itself(run):
-    assert checkpoints.root(run) == "base" and checkpoints.name(run, 50) == "base-50"
-    a, b = (run.model(name).state_dict() for name in ("base", "base-50"))
+def test_the_last_checkpoint_is_the_model_itself(along):
+    assert checkpoints.root(along) == "base" and checkpoints.name(along, 50) == "base-50"
+    a, b = (along.model(name).state_dict() for name in ("base", "base-50"))
     assert all(torch.equal(value, b[name]) for name, value in a.items())
 
 
-def test_no_step_of_tuning_changes_nothing(run):
-    none = variants.variant(run, studies=dict(tune_tokens=0))
-    before = checkpoints.measured(run, run.model("base-8"))
-    after = checkpoints.measured(run, checkpoints.tune(none, 8, "lua", "tuned"))
+def test_no_step_of_tuning_changes_nothing(along):
+    none = variants.variant(along, studies=dict(tune_tokens=0))
+    before = checkpoints.measured(along, along.model("base-8"))
+    after = checkpoints.measured(along, checkpoints.tune(none, 8, "lua", "tuned"))
     assert all((before[key] == after[key]).all() for key in before)
 
 
-def test_every_checkpoint_is_tuned_on_the_same_blocks_in_the_same_order(run, monkeypatch):
+def test_every_checkpoint_is_tuned_on_the_same_blocks_in_the_same_order(along, monkeypatch):
     seen = []
 
     def watched(model, blocks, config, *_, **__):
@@ -44,44 +34,44 @@ def test_every_checkpoint_is_tuned_on_the_same_blocks_in_the_same_order(run, mon
 
     monkeypatch.setattr(checkpoints.training, "train", watched)
     for step in (0, 8, 50):
-        checkpoints.tune(run, step, "lua", "tuned")
-    checkpoints.tune(run, 8, "lua", "order")
-    checkpoints.tune(run, 8, "lua", "small")
+        checkpoints.tune(along, step, "lua", "tuned")
+    checkpoints.tune(along, 8, "lua", "order")
+    checkpoints.tune(along, 8, "lua", "small")
     assert all((rows == seen[0][1]).all() and domain == "lua" for domain, rows, _ in seen)
     assert seen[0][2] == seen[1][2] == seen[2][2] and seen[3][2].seed == seen[0][2].seed + 1
     assert seen[4][2].lr == pytest.approx(seen[0][2].lr / 4)
-    assert seen[0][1].shape[1] <= run.corpus.context
+    assert seen[0][1].shape[1] <= along.corpus.context
 
 
-def test_without_a_header_it_is_plain_evaluation(run):
-    model, length = run.model("base-50"), checkpoints.room(run)
-    blocks, _ = checkpoints.documents(run, "lua")
+def test_without_a_header_it_is_plain_evaluation(along):
+    model, length = along.model("base-50"), checkpoints.room(along)
+    blocks, _ = checkpoints.documents(along, "lua")
     loss, right = checkpoints.told(model, checkpoints.under(np.array([], int), blocks, length), length)
     plain, tokens = lm.evaluate(model, blocks[:, :length]), len(blocks) * (length - 1)
     assert loss.sum() / tokens == pytest.approx(plain["loss_nats"], rel=1e-5)
     assert right.sum() / tokens == pytest.approx(plain["accuracy"])
 
 
-def test_a_header_changes_the_loss_and_not_the_target(run):
-    length, found = checkpoints.room(run), checkpoints.headers(run)
-    blocks, _ = checkpoints.documents(run, "english")
-    assert found["none"].size == 0 and length == run.corpus.context - max(map(len, found.values()))
+def test_a_header_changes_the_loss_and_not_the_target(along):
+    length, found = checkpoints.room(along), checkpoints.headers(along)
+    blocks, _ = checkpoints.documents(along, "english")
+    assert found["none"].size == 0 and length == along.corpus.context - max(map(len, found.values()))
     for header in found.values():
         assert (checkpoints.under(header, blocks, length)[:, len(header):] == blocks[:, :length]).all()
-    told = checkpoints.measured(run, run.model("base-50"))["loss-english"].sum(1)
+    told = checkpoints.measured(along, along.model("base-50"))["loss-english"].sum(1)
     assert len(set(told.round(6))) == 3
 
 
 @pytest.mark.parametrize("steps, words", [([0], "name two steps or more"), ([0, 51], "none beyond the 50 of base")])
-def test_steps_that_cannot_be_are_one_sentence(run, steps, words):
+def test_steps_that_cannot_be_are_one_sentence(along, steps, words):
     with pytest.raises(LineageError, match=words) as caught:
-        checkpoints.steps(variants.variant(run, studies=dict(checkpoints=tuple(steps))))
+        checkpoints.steps(variants.variant(along, studies=dict(checkpoints=tuple(steps))))
     assert "\n" not in str(caught.value)
 
 
-def test_a_lineage_without_trained_root_or_fine_tuned_child_has_empty_tables(run):
-    given = variants.with_models(run, base=dataclasses.replace(run.lineage.models["base"], train=None, given="x"))
-    assert not checkpoints.possible(given) and checkpoints.possible(run)
+def test_a_lineage_without_trained_root_or_fine_tuned_child_has_empty_tables(along):
+    given = variants.with_models(along, base=dataclasses.replace(along.lineage.models["base"], train=None, given="x"))
+    assert not checkpoints.possible(given) and checkpoints.possible(along)
 
 
 def frame(tuned=(4.0, 3.0, 2.5, 2.4), base=(5.0, 4.6, 4.5, 4.5), spread=(0.1, 0.3, 0.2, 0.1), seen_gain=0.2):

@@ -3,28 +3,18 @@
 import numpy as np
 import pandas as pd
 import pytest
-import tiny
 import torch
 
 from unifeat import lm
-from unifeat.lineage.run import open_run
 from unifeat.lm import value_network
 from unifeat.studies import checkpoints, value_networks
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    root = tmp_path_factory.mktemp("values")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNIFEAT_STORE", str(root / "store"))
-        return checkpoints.along(open_run(str(tiny.lineage(root / "tiny.toml", folder=tiny.text(root / "text")))))
-
-
-def test_every_way_of_measuring_is_the_losses_of_the_models(run):
-    root, tuned = run.model("base"), run.model("lua")
+def test_every_way_of_measuring_is_the_losses_of_the_models(along):
+    root, tuned = along.model("base"), along.model("lua")
     value = value_network.start(root)
     ways = value_networks.ways_of(root, tuned, root, tuned, {"residual": value})
-    blocks, _ = checkpoints.documents(run, "lua")
+    blocks, _ = checkpoints.documents(along, "lua")
     size = len(blocks) * (blocks.shape[1] - 1)
     found = {name: value_networks.summed(way, blocks).sum() / size for name, way in ways.items()}
     for name, model in (("alone", root), ("residual", root), ("tuned", tuned), ("proxy", tuned)):
@@ -35,11 +25,11 @@ def test_every_way_of_measuring_is_the_losses_of_the_models(run):
     assert value_networks.summed(ways["residual"], blocks).sum() / size == pytest.approx(both, rel=1e-4)
 
 
-def test_targets_are_models_that_the_value_network_never_saw(run):
-    found = value_networks.targets(run)
+def test_targets_are_models_that_the_value_network_never_saw(along):
+    found = value_networks.targets(along)
     assert list(found) == ["the root itself", "an earlier state", "another child", "the merge", "half the width",
                            "another seed"]
-    assert found["an earlier state"][1] == "base-8" and value_networks.task(run) == "lua"
+    assert found["an earlier state"][1] == "base-8" and value_networks.task(along) == "lua"
     assert found["another child"][1] == "stories" and found["the merge"][1] == "merged"
 
 

@@ -141,51 +141,40 @@ def _verdicts(table: Callable, lineage: Lineage) -> str:
     return weight_matching.answer(table("weights"))
 
 
+def _studied(say: Callable) -> Callable:
+    """The answer of a study; "" where `studies` has not run, so that a table is missing."""
+    def answer(table: Callable, lineage: Lineage) -> str:
+        try:
+            return say(table, lineage)
+        except FileNotFoundError:
+            return ""
+
+    return answer
+
+
+def _all_said(answers) -> Callable:
+    """What `answers.said` says of `answers.TABLES`."""
+    return _studied(lambda table, lineage: " ".join(answers.said(*map(table, answers.TABLES))).strip())
+
+
+@_studied
 def _dose(table: Callable, lineage: Lineage) -> str:
-    try:
-        return f"{dose.answer(table('dose'), lineage.theme)} {dose.answer_zero(table('dose_zero'))}"
-    except FileNotFoundError:
-        return ""  # `studies` has not run here
+    return f"{dose.answer(table('dose'), lineage.theme)} {dose.answer_zero(table('dose_zero'))}"
 
 
-def _checkpoints(table: Callable, lineage: Lineage) -> str:
-    try:
-        features = [table(name) for name in ("checkpoint_features", "feature_survival", "feature_cohorts",
-                                             "feature_drift", "feature_gain")]
-        return (f"{checkpoint_answers.answer(table('checkpoint_findings'))} "
-                f"{checkpoint_answers.answer_features(*features)}").strip()
-    except FileNotFoundError:
-        return ""  # `studies` has not run here
-
-
-def _merging_by_search(table: Callable, lineage: Lineage) -> str:
-    try:
-        return (f"{merge_answers.answer(table('merge_search'))} "
-                f"{merge_answers.answer_features(table('merge_features'))} "
-                f"{merge_answers.answer_lost(table('merge_lost'))}").strip()
-    except FileNotFoundError:
-        return ""  # `studies` has not run here
-
-
+@_studied
 def _value_networks(table: Callable, lineage: Lineage) -> str:
-    try:
-        return value_networks.answer(table("value_networks"))
-    except FileNotFoundError:
-        return ""  # `studies` has not run here
+    return value_networks.answer(table("value_networks"))
 
 
+@_studied
 def _real_model(table: Callable, lineage: Lineage) -> str:
-    try:
-        return real_model.answer(table("real_model"), real_model.lineage().theme)
-    except FileNotFoundError:
-        return ""  # `studies` has not run here
+    return real_model.answer(table("real_model"), real_model.lineage().theme)
 
 
+@_studied
 def _ancestry(table: Callable, lineage: Lineage) -> str:
-    try:
-        found = table("ancestry"), table("nulls"), table("replicates")
-    except FileNotFoundError:
-        return ""  # `studies` has not run here
+    found = table("ancestry"), table("nulls"), table("replicates")
     return " ".join([ancestry.answer(found[0]), ancestry.answer_changes(found[1]), replicates.answer(found[2])])
 
 
@@ -195,5 +184,5 @@ def _held_out(models: pd.DataFrame, column: str) -> pd.Series:
 
 ANSWERS = {"01": _corpora, "02": _base, "03": _fine_tuning, "04": _merging, "05": _saes, "06": _flow, "07": _cases,
            "08": _explanations, "09": _controls, "10": _verdicts, "11": _dose,
-           "13": _checkpoints, "14": _merging_by_search,
-           "15": _value_networks, "20": _real_model, "21": _ancestry}
+           "13": _all_said(checkpoint_answers), "14": _all_said(merge_answers), "15": _value_networks,
+           "20": _real_model, "21": _ancestry}

@@ -73,13 +73,10 @@ def _studies(folder: Path) -> list[str]:
         return []
     said = (dose.answer(tables["dose"]), dose.answer_zero(tables["dose_zero"]), ancestry.answer(tables["ancestry"]),
             ancestry.answer_changes(tables["nulls"]), replicates.answer(tables["replicates"]))
-    if (found := parts.table(folder, "checkpoint_findings")) is not None:
-        said += (checkpoint_answers.answer(found), checkpoint_answers.answer_features(*(
-            parts.table(folder, name) for name in ("checkpoint_features", "feature_survival", "feature_cohorts",
-                                                   "feature_drift", "feature_gain"))))
-    if (found := parts.table(folder, "merge_search")) is not None:
-        said += (merge_answers.answer(found), merge_answers.answer_features(parts.table(folder, "merge_features")),
-                 merge_answers.answer_lost(parts.table(folder, "merge_lost")))
+    for answers_ in (checkpoint_answers, merge_answers):
+        found = [parts.table(folder, name) for name in answers_.TABLES]
+        if found[0] is not None:
+            said += (*answers_.said(*found),)
     if (carried := parts.table(folder, "value_networks")) is not None:
         said += (value_networks.answer(carried),)
     if (real := parts.table(folder, "real_model")) is not None:

@@ -30,33 +30,33 @@ def checkpoints(frame: pd.DataFrame, spreads: pd.DataFrame, theme, note: str = "
     for ax, (seen, title) in zip(axes[0], ((False, "tasks it did not see"), (True, "tasks it saw")), strict=False):
         for task, part in told[told["seen"].astype(bool) == seen].groupby("task", sort=False):
             mean, color = part.groupby("step")[["base_nats", "tuned_nats"]].mean(), theme.domain(task).color
-            ax.plot(_at(steps, mean.index), mean["base_nats"], color=color, ls="--", lw=1)
-            ax.plot(_at(steps, mean.index), mean["tuned_nats"], color=color, marker="o", markersize=3, lw=1.2)
+            ax.plot(places(steps, mean.index), mean["base_nats"], color=color, ls="--", lw=1)
+            ax.plot(places(steps, mean.index), mean["tuned_nats"], color=color, marker="o", markersize=3, lw=1.2)
         ax.set_title(title)
     axes[0, 0].set_ylabel("loss on the task (nats per token)")
     for task, part in told.groupby("task", sort=False):
         color = theme.domain(task).color
-        axes[0, 2].vlines(_at(steps, part["step"]), part["gain_low"], part["gain_high"], color=color, lw=0.8)
-        axes[0, 2].plot(_at(steps, part["step"]), part["gain_nats"], ls="", marker="o", markersize=3, color=color,
+        axes[0, 2].vlines(places(steps, part["step"]), part["gain_low"], part["gain_high"], color=color, lw=0.8)
+        axes[0, 2].plot(places(steps, part["step"]), part["gain_nats"], ls="", marker="o", markersize=3, color=color,
                         markerfacecolor="white" if part["seen"].iloc[0] else color)
     axes[0, 2].set(title="what tuning gains", ylabel="gain (nats per token)")
     _forgetting(axes[1, 0], frame, steps)
     for task, part in spreads.groupby("task", sort=False):
         color, mean = theme.domain(task).color, part.groupby("step")["spread"].mean()
-        axes[1, 1].plot(_at(steps, mean.index), mean, color=color, lw=1.1)
-        axes[1, 1].vlines(_at(steps, part["step"]), part["spread_low"], part["spread_high"], color=color, lw=0.8)
-        axes[1, 1].plot(_at(steps, part["step"]), part["spread"], ls="", marker="o", markersize=2.5,
+        axes[1, 1].plot(places(steps, mean.index), mean, color=color, lw=1.1)
+        axes[1, 1].vlines(places(steps, part["step"]), part["spread_low"], part["spread_high"], color=color, lw=0.8)
+        axes[1, 1].plot(places(steps, part["step"]), part["spread"], ls="", marker="o", markersize=2.5,
                         color=tint(color, 0.7))
     axes[1, 1].set_ylim(bottom=0)
     axes[1, 1].set(title="spread over formats", ylabel="greatest − least tuned loss (nats)")
     for form, style in FORMATS.items():
         part = own[(own["format"] == form) & (own["arm"] == "tuned") & ~own["seen"].astype(bool)]
         mean = part.groupby("step")["tuned_nats"].mean()
-        axes[1, 2].plot(_at(steps, mean.index), mean, color="#222222", ls=style, lw=1.1, label=WORDS[form])
+        axes[1, 2].plot(places(steps, mean.index), mean, color="#222222", ls=style, lw=1.1, label=WORDS[form])
     axes[1, 2].legend(fontsize=6.3, frameon=False)
     axes[1, 2].set(title="new tasks, by format", ylabel="tuned loss (nats per token)")
     for ax in axes.ravel():
-        _steps(ax, steps)
+        step_axis(ax, steps)
     legend(fig, [*((Line2D([], [], color=theme.domain(task).color, marker="o"), clipped(theme.domain(task).label, 20))
                    for task in dict.fromkeys(told["task"])),
                  (Line2D([], [], color="#222222", ls="--"), "checkpoint"), (Line2D([], [], color="#222222"), "tuned"),
@@ -72,12 +72,11 @@ def _forgetting(ax, frame: pd.DataFrame, steps: np.ndarray) -> None:
         part = rows[(rows["arm"] == arm) & (rows["model_seed"] == 0)]
         mean = part.groupby("step")["gain_nats"].mean()
         if arm == "tuned":
-            ax.vlines(_at(steps, part["step"]) + spread(part), -part["gain_high"], -part["gain_low"], color="#888888",
-                      lw=0.6)
-            ax.plot(_at(steps, part["step"]) + spread(part), -part["gain_nats"], ls="", marker=".", markersize=2.5,
-                    color="#888888")
+            x = places(steps, part["step"]) + spread(part)
+            ax.vlines(x, -part["gain_high"], -part["gain_low"], color="#888888", lw=0.6)
+            ax.plot(x, -part["gain_nats"], ls="", marker=".", markersize=2.5, color="#888888")
         if len(mean):
-            ax.plot(_at(steps, mean.index), -mean, color="#222222", ls=style, lw=1.1, label=words)
+            ax.plot(places(steps, mean.index), -mean, color="#222222", ls=style, lw=1.1, label=words)
     ax.axhline(0, color="#222222", lw=0.6)
     ax.legend(fontsize=6.3, frameon=False)
     ax.set(title="forgetting", ylabel="loss on other domains (+ nats)")
@@ -89,11 +88,11 @@ def spread(rows: pd.DataFrame) -> np.ndarray:
     return (kinds - kinds.max() / 2).to_numpy() * 0.06
 
 
-def _at(steps: np.ndarray, values) -> np.ndarray:
+def places(steps: np.ndarray, values) -> np.ndarray:
     """Places of steps on the axis: one apart, as they are spaced nearly by factors."""
     return np.searchsorted(steps, values)
 
 
-def _steps(ax, steps: np.ndarray) -> None:
+def step_axis(ax, steps: np.ndarray) -> None:
     ax.set_xticks(range(len(steps)), [f"{step:,}" for step in steps], rotation=45, ha="right", fontsize=6.3)
     ax.set_xlabel("step of pre-training")

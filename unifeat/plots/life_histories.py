@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from unifeat.plots.checkpoints import NONE, _at, _steps
+from unifeat.plots.checkpoints import NONE, places, step_axis
 from unifeat.plots.names import clipped, legend
 from unifeat.plots.style import GREY, LeftOut, ordered, picture, styled, tint
 
@@ -29,7 +29,7 @@ def life_histories(shared: pd.DataFrame, lives: pd.DataFrame, survival: pd.DataF
     axes = fig.subplots(2, 3)
     for features, (marker, style, color) in SETS.items():
         part = shared[(shared["side"] == "parent") & (shared["features"] == features)]
-        x = _at(at, part["step"])
+        x = places(at, part["step"])
         axes[0, 0].vlines(x, 100 * part["ci_low"], 100 * part["ci_high"], color=color, lw=0.8)
         axes[0, 0].plot(x, 100 * part["observed"], color=color, ls=style, marker=marker, markersize=3.5,
                         markerfacecolor=color if features == "all" else "white")
@@ -56,7 +56,7 @@ def life_histories(shared: pd.DataFrame, lives: pd.DataFrame, survival: pd.DataF
     axes[1, 2].legend(fontsize=6.3, frameon=False)
     axes[1, 2].set(title="features there, and gain", xlabel="of the last one's features (%)",
                    ylabel="gain of tuning (nats per token)")
-    _steps(axes[0, 0], at)
+    step_axis(axes[0, 0], at)
     legend(fig, [(Line2D([], [], color="#222222", marker="o"), "all features"),
                  (Line2D([], [], color="#222222", marker="s", ls="--", markerfacecolor="white"),
                   "beyond token and neuron"),
@@ -89,5 +89,5 @@ def _births(fig, ax, lives: pd.DataFrame, steps: np.ndarray, theme) -> None:
     ax.grid(False)
     ax.tick_params(length=0)
     fig.colorbar(drawn, ax=ax, shrink=0.8).set_label("% of the domain's", fontsize=6.3)
-    _steps(ax, steps)
+    step_axis(ax, steps)
     ax.set(title="birth of the latents of the end", xlabel="step of birth")

@@ -11,6 +11,8 @@ OLMO_GAIN = {"learned in fine-tuning": (0.062, 0.149, 0.286, 0.297, 0.304, 0.297
              "learned in pre-training": (0.048, 0.048, 0.004, 0.010, 0.030, 0.027, 0.021, -0.005)}
 RATIOS = {("OLMo-1B", "classification to generation"): -0.614, ("Llama3-8B", "classification to generation"): -0.610,
           ("OLMo-1B", "generation to classification"): 0.003, ("Llama3-8B", "generation to classification"): 0.106}
+TABLES = ("checkpoint_findings", "checkpoint_features", "feature_survival", "feature_cohorts", "feature_drift",
+          "feature_gain")  # that `said` reads
 GOALS = dict(spearman=-0.8, still=0.25, ratio=3.0)
 
 
@@ -56,6 +58,11 @@ def latent(one: pd.DataFrame) -> tuple[float, float]:
     base, after = one["base_nats"].to_numpy(), one["tuned_nats"].to_numpy()
     drop = after[0] - after[-1]
     return float(rho), float(abs(base[len(base) // 2] - base[-1]) / drop) if drop > 0 else np.inf
+
+
+def said(findings_: pd.DataFrame, *features: pd.DataFrame) -> list[str]:
+    """All sentences of the notebook, from its TABLES in their order."""
+    return [answer(findings_), answer_features(*features)]
 
 
 def published() -> pd.DataFrame:

@@ -112,6 +112,16 @@ def share_rows(evidence: shares.Evidence, tau: float) -> list[dict]:
             for name in FEATURES for side in shares.SIDES]
 
 
+def share_rows_with_untrained(run: Run, parent: str, child: str) -> list[dict]:
+    """`share_rows` of a pair at the lineage's tau, each with null_untrained: the share that the SAE of an untrained
+    model has of the same features."""
+    rows = share_rows(persistence.evidence(run, parent, child), run.lineage.comparison.tau)
+    for row in rows:
+        null = persistence.untrained(run, (parent, child), row["side"], RULE, row["features"])
+        row["null_untrained"] = null[shares.number(run.lineage.comparison.tau)]
+    return rows
+
+
 def taught(run: Run, parent: str, child: str) -> dict[str, float]:
     """What training changed in a child: the columns TAUGHT, as `doses` says."""
     rise = risen(run, parent, run, child)

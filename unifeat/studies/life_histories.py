@@ -20,7 +20,7 @@ from unifeat.lineage.run import Run
 from unifeat.lineage.settings import Member
 from unifeat.sae import features
 from unifeat.sae import training as sae_training
-from unifeat.studies import baselines, checkpoints, dose, merge_search, persistence, shares, variants
+from unifeat.studies import baselines, checkpoints, dose, merge_search, persistence, variants
 from unifeat.support import parallel
 
 WARM = 0.4  # length of a warm start's training, as a share of the first SAE's
@@ -75,11 +75,8 @@ def shared(run: Run) -> pd.DataFrame:
     rows = []
     if "training" in (every := paths(run)):
         one, names = every["training"]
-        at = shares.number(one.lineage.comparison.tau)
         for step, name in zip(checkpoints.steps(run)[:-1], names, strict=False):
-            for row in dose.share_rows(persistence.evidence(one, name, names[-1]), one.lineage.comparison.tau):
-                null = persistence.untrained(one, (name, names[-1]), row["side"], dose.RULE, row["features"])
-                rows.append(dict(step=step) | row | dict(null_untrained=null[at]))
+            rows += [dict(step=step) | row for row in dose.share_rows_with_untrained(one, name, names[-1])]
     return pd.DataFrame(rows, columns=SHARED)
 
 

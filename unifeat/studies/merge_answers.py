@@ -7,6 +7,13 @@ import pandas as pd
 from unifeat.studies import merge_features, merge_search
 from unifeat.studies.replicates import t_interval
 
+TABLES = ("merge_search", "merge_features", "merge_lost")  # that `said` reads
+
+
+def said(search: pd.DataFrame, features: pd.DataFrame, lost: pd.DataFrame) -> list[str]:
+    """All sentences of the notebook, from its TABLES in their order."""
+    return [answer(search), answer_features(features), answer_lost(lost)]
+
 
 def gains(frame: pd.DataFrame) -> pd.DataFrame:
     """What Evolver gains, by rule and seed (nats per token, macro): over the best of SIMPLE on development and on test

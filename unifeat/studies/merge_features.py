@@ -9,7 +9,7 @@ from scipy import stats
 
 from unifeat.lineage.run import Run
 from unifeat.lineage.settings import Member, Merging
-from unifeat.studies import baselines, dose, merge_search, persistence, shares, variants
+from unifeat.studies import baselines, dose, merge_search, persistence, variants
 from unifeat.support import parallel
 
 POINTS = (0.25, 0.5, 0.75)  # t of the SLERP merges
@@ -70,16 +70,13 @@ def kept(run: Run) -> pd.DataFrame:
     one, rows = merged(run), []
     if one is None:
         return pd.DataFrame(columns=COLUMNS)
-    at = shares.number(one.lineage.comparison.tau)
     for name, parent in itertools.product(members(run), merge_search.family(run)[1:]):
         own = list(one.lineage.mix(parent)[0])
         mine, theirs = (_held(one, which).loc[own].mean() for which in (name, parent))
         head = dict(merge=name, method=one.lineage.models[name].method, parent=parent,
                     kept=mine["accuracy"] / theirs["accuracy"], loss_own=mine["loss_nats"],
                     weight_distance=dose.moved(one, parent, one, name)["weight_distance"])
-        for row in dose.share_rows(persistence.evidence(one, parent, name), one.lineage.comparison.tau):
-            null = persistence.untrained(one, (parent, name), row["side"], dose.RULE, row["features"])
-            rows.append(head | row | dict(null_untrained=null[at]))
+        rows += [head | row for row in dose.share_rows_with_untrained(one, parent, name)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -12,7 +12,6 @@ from unifeat import lm
 from unifeat.lineage import Lineage, demo, read
 from unifeat.lineage.run import Run, opened
 from unifeat.studies import baselines, dose, persistence
-from unifeat.studies import shares as shares_
 from unifeat.support import parallel
 
 SITES = ("mlp.hook_post", "hook_resid_post")
@@ -68,16 +67,14 @@ def shares(run: Run) -> pd.DataFrame:
     """
     rows = []
     for hook, one in runs(run).items():
-        (root,), at = one.lineage.roots, shares_.number(one.lineage.comparison.tau)
+        (root,) = one.lineage.roots
         own = list(dict.fromkeys(d for member in one.lineage.models.values() if member.finetune
                                  for d in member.finetune.text))
         for name in one.lineage.children(root):
             rise = dose.risen(one, root, one, name)
             head = dict(hook=hook, parent=root, model=name, trained=bool(one.lineage.models[name].finetune),
                         rise_own=rise[own].mean(), rise_other=rise.drop(own).mean()) | dose.moved(one, root, one, name)
-            for row in dose.share_rows(persistence.evidence(one, root, name), one.lineage.comparison.tau):
-                null = persistence.untrained(one, (root, name), row["side"], dose.RULE, row["features"])
-                rows.append(head | row | dict(null_untrained=null[at]))
+            rows += [head | row for row in dose.share_rows_with_untrained(one, root, name)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
