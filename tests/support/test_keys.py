@@ -37,6 +37,8 @@ def log(tmp_path_factory):
         merge_search,
         merge_shapes,
         persistence,
+        value_differences,
+        value_features,
         value_networks,
         weight_matching,
     )
@@ -67,6 +69,9 @@ def log(tmp_path_factory):
         life_histories.prepare(run)
         value_networks.prepare(run)
         value_networks.table(run)
+        value_differences.differences(run)
+        value_features.prepare(run)
+        value_features.swaps(run)
         explain.explained(run)
         collect.data(run)
         given = tiny.lineage(root / "given.toml", networks.local(networks.released(root / "hub")), text)

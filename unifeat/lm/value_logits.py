@@ -7,6 +7,7 @@ from transformers import LogitsProcessor
 
 from unifeat.lm import value_network
 from unifeat.lm.value_network import Value
+from unifeat.lm.vocabulary_map import Translated
 
 
 class ValueLogits(LogitsProcessor):
@@ -14,13 +15,14 @@ class ValueLogits(LogitsProcessor):
 
         model.generate(**inputs, logits_processor=[ValueLogits("folder", base=model)])
 
-    value: a value network or its folder; base: the model that generates, which cascade needs for the prompt's logits;
+    value: a value network, one `Translated` for the model's vocabulary, or a folder; base: the model that generates,
+    which cascade needs for the prompt's logits;
     pad: the token that fills prompts on the left, None where all are of one length. What comes back is normalised
     (log softmax), as beams need it; sampling does not notice.
     """
 
-    def __init__(self, value: Value | str | Path, base=None, pad: int | None = None):
-        self.value = value if isinstance(value, Value) else value_network.load(value)
+    def __init__(self, value: Value | Translated | str | Path, base=None, pad: int | None = None):
+        self.value = value if isinstance(value, (Value, Translated)) else value_network.load(value)
         self.base, self.pad, self.seen, self.cache = base, pad, None, None
         if base is not None:
             value_network.check(base, self.value)
@@ -30,6 +32,9 @@ class ValueLogits(LogitsProcessor):
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """Scores (rows, vocab) of the next token after input_ids (rows, length)."""
         mask = torch.ones_like(input_ids) if self.pad is None else (input_ids != self.pad).long().cummax(1).values
+        if isinstance(self.value, Translated):  # its tokens are others at every step, so nothing is kept
+            delta = self.value.last(row[kept].tolist() for row, kept in zip(input_ids, mask.bool(), strict=True))
+            return torch.log_softmax(scores.float() + delta, -1)
         places = (mask.cumsum(1) - 1).clamp_min(0)
         new = input_ids
         if self._goes_on(input_ids):

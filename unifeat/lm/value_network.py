@@ -37,6 +37,11 @@ class Value:
     network: object  # a causal language model of transformers
     scheme: str = "residual"
 
+    @property
+    def vocab(self) -> int:
+        """The size of the vocabulary that its logits are over."""
+        return self.network.config.vocab_size
+
     def logits(self, tokens: torch.Tensor, base: torch.Tensor | None = None, **more) -> torch.Tensor:
         """z_D (batch, length, vocab), float32, of tokens (batch, length).
 
@@ -86,10 +91,10 @@ def check(base, value: Value) -> None:
     Raises:
         ModelError: it names both sizes.
     """
-    mine, theirs = value.network.config.vocab_size, base.config.vocab_size
+    mine, theirs = value.vocab, base.config.vocab_size
     if mine != theirs:
         raise ModelError(f"The value network has {mine} tokens and the model {theirs}; use it on models of its own "
-                         "tokenizer.")
+                         "tokenizer, or carry it over by vocabulary_map.translated (--map on the command line).")
 
 
 def loss_of(base_logits: torch.Tensor, delta: torch.Tensor, targets: torch.Tensor, weight: float) -> torch.Tensor:

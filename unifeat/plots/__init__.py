@@ -22,9 +22,10 @@ from unifeat.plots.models import corpora, domain_matrix, loss_curves
 from unifeat.plots.saes import ladder, sae_card
 from unifeat.plots.style import STYLE, LeftOut, write
 from unifeat.plots.tokens import token_heatmap
+from unifeat.plots.value_details import value_details
 from unifeat.plots.value_networks import value_networks
 
 __all__ = ["STYLE", "LeftOut", "ancestry", "checkpoints", "control", "corpora", "design", "domain_matrix", "dose",
            "explanations", "flow", "frontier", "functional", "ladder", "life_histories", "loss_curves",
            "merge_features", "merge_search", "merge_sweep", "null_models", "real_model", "replicates", "sae_card",
-           "swap", "token_heatmap", "value_networks", "verdicts", "write"]
+           "swap", "token_heatmap", "value_details", "value_networks", "verdicts", "write"]

@@ -10,7 +10,7 @@ NONE = "No root of this lineage is trained and has a fine-tuned child, so there 
 METHODS = {"residual": ("residual, no norm", "#0072B2", "o"), "residual_0.1": ("norm 0.1", "#56B4E9", "o"),
            "residual_1": ("norm 1", "#56B4E9", "s"), "residual_10": ("norm 10", "#56B4E9", "^"),
            "cascade": ("cascade", "#D55E00", "o"), "pretrained_1": ("pre-trained start, norm 1", "#CC79A7", "o"),
-           "proxy": ("proxy tuning", GREY, "D")}
+           "proxy": ("proxy tuning", GREY, "D"), "lora": ("LoRA on the target", "#009E73", "D")}
 
 
 @styled
@@ -18,7 +18,7 @@ def value_networks(frame: pd.DataFrame, means: pd.DataFrame, note: str = ""):
     """Left: R per target and method, a hollow mark per language-model seed with its interval over documents, a filled
     one for the mean; 0 is the target alone, 1 the target fine-tuned whole. Right: what the loss on other domains rises.
 
-    frame, means: as from `value_networks.table` and `value_networks.over_seeds`.
+    frame, means: as from `value_networks.table` and `value_answers.over_seeds`.
     """
     if frame.empty:
         return LeftOut(NONE)

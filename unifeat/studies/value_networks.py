@@ -6,7 +6,6 @@ models of the lineage. What it recovers is counted against full fine-tuning of t
     R = (CE(T) - CE(T + V)) / (CE(T) - CE(fine-tuned T))
 """
 
-import itertools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,11 +15,11 @@ import torch
 
 from unifeat import lm
 from unifeat.lineage.run import Run
-from unifeat.lm import training, value_network
+from unifeat.lm import lora, training, value_network, vocabulary_map
 from unifeat.lm.value_network import Value
 from unifeat.studies import checkpoints, merge_search, variants
-from unifeat.studies.replicates import t_interval
 from unifeat.support import parallel, tables
+from unifeat.text.bpe import EOS
 
 ARMS = {  # scheme, start, weight of the norm
     "residual": ("residual", "zero", 0.0),
@@ -30,9 +29,17 @@ ARMS = {  # scheme, start, weight of the norm
     "cascade": ("cascade", "zero", 0.0),
     "pretrained_1": ("residual", "pretrained", 1.0),  # as the authors train
 }
+SOME = ("residual", "residual_1")  # the arms for targets that need value networks, or logits, of their own
 PROXY = "proxy"  # T + fine-tuned root - root (proxy tuning, Liu et al. 2024, arXiv 2401.08565)
+LORA = "lora"  # low-rank adapters on the target itself
+ROOT, EARLIER, LATER, VOCABULARY = "the root itself", "an earlier state", "a later state", "another vocabulary"
+ADAPTED = (ROOT, "half the width", "another seed")  # targets that are tuned by LORA too
+RANK = 8
+FEWEST = 280  # tokens of a vocabulary: 256 bytes and some
+MAPPED = 100  # blocks per domain whose two tokenisations are aligned
+FEWER = 4  # of so many blocks one is measured with another vocabulary, where every prefix is read anew
 LENGTH = 3  # of every training, as a multiple of studies.tune_tokens
-RATES = dict(value=30.0, full=10.0)  # times the child's learning rate
+RATES = dict(value=30.0, full=10.0, lora=100.0)  # times the child's learning rate
 COLUMNS = ["model_seed", "target", "method", "domain", "task", "alone_nats", "with_nats", "tuned_nats", "recovered",
            "recovered_low", "recovered_high"]
 
@@ -60,9 +67,10 @@ def task(run: Run) -> str:
 
 def targets(run: Run) -> dict[str, tuple[Run, str]]:
     """{what it is: (run, model)}: the root that the value network saw, a state on its way, its other child and a merge
-    of its children where there are any, a root of half the width, and the root of another seed."""
-    root, steps = checkpoints.root(run), checkpoints.steps(run)
-    found = {"the root itself": (run, root), "an earlier state": (run, checkpoints.name(run, steps[len(steps) // 2]))}
+    of its children where there are any, a root of half the width, the root of another seed; the root once more for
+    value networks of that earlier state; and a root of half the vocabulary."""
+    root = checkpoints.root(run)
+    found = {ROOT: (run, root), EARLIER: (run, earlier(run))}
     if others := children(run)[1:]:
         found["another child"] = run, others[0]
     merges = [name for name, one in run.lineage.models.items() if one.merge and one.ends
@@ -73,7 +81,27 @@ def targets(run: Run) -> dict[str, tuple[Run, str]]:
     if m.d_model % (2 * m.heads) == 0:
         half = variants.variant(run, model=dict(d_model=m.d_model // 2, d_mlp=m.d_mlp // 2))
         found["half the width"] = half, root
-    return found | {"another seed": (variants.replicate(run, 1), root)}
+    found |= {"another seed": (variants.replicate(run, 1), root), LATER: (run, root)}
+    vocab = max(run.lineage.corpora.vocab // 2, FEWEST)
+    if vocab < run.lineage.corpora.vocab and not run.given:
+        found[VOCABULARY] = variants.variant(run, corpora=dict(vocab=vocab)), root
+    return found
+
+
+def earlier(run: Run) -> str:
+    """The state in the middle of the root's checkpoints."""
+    steps = checkpoints.steps(run)
+    return checkpoints.name(run, steps[len(steps) // 2])
+
+
+def arms(target: str) -> tuple[str, ...]:
+    """The value networks that are added to a target."""
+    return SOME if target in (LATER, VOCABULARY) else tuple(ARMS)
+
+
+def beside(run: Run, target: str) -> str:
+    """The model beside which the value networks of a target were trained."""
+    return earlier(run) if target == LATER else checkpoints.root(run)
 
 
 def settings(run: Run, way: str):
@@ -83,35 +111,38 @@ def settings(run: Run, way: str):
                    warmup=min(child.warmup, 10), text=(task(run),), weights=(1.0,))
 
 
-def value_stage(run: Run, arm: str, bar=None):
-    """The result that holds a value network of the root."""
+def value_stage(run: Run, arm: str, base_name: str, bar=None):
+    """The result that holds a value network, trained beside the model `base_name`."""
     scheme, how, weight = ARMS[arm]
     config = settings(run, "value")
 
     def build(folder):
-        base = run.model(checkpoints.root(run))
+        base = run.model(base_name)
         value = value_network.start(base, scheme, how)
         blocks = {task(run): run.corpus.blocks(task(run), "train")}
         value_network.train(base, value, blocks, config, weight, bar=bar)
-        value_network.save(value, run.corpus.tokenizer, folder / "value", f"Trained beside {checkpoints.root(run)} on "
-                           f"{task(run)}, norm {weight:g}.")
+        value_network.save(value, run.corpus.tokenizer, folder / "model", f"Trained beside {base_name} on {task(run)}, "
+                           f"norm {weight:g}.")
 
-    return run.stage(f"value-{arm}", build, [ARMS[arm], config], [run.corpus_stage,
-                                                                  run.model_stage(checkpoints.root(run))],
+    return run.stage(f"value-{arm}", build, [ARMS[arm], config], [run.corpus_stage, run.model_stage(base_name)],
                      bar=bar, tokens=config.tokens)
 
 
-def tuned_stage(run: Run, one: Run, name: str, bar=None):
-    """The result that holds the model `name` of the run `one`, fine-tuned whole on the task."""
-    config = settings(run, "full")
+def tuned_stage(run: Run, one: Run, name: str, way: str = "full", bar=None):
+    """The result that holds the model `name` of the run `one`, fine-tuned on the task: whole, or by LORA."""
+    config = settings(run, way)
 
     def build(folder):
         model = one.model(name)
-        training.train(model, {task(run): run.corpus.blocks(task(run), "train")}, config, {}, name, bar=bar)
-        lm.save(model, run.corpus.tokenizer, folder / "model")
+        if way == LORA:
+            lora.add(model, RANK, config.seed)
+        training.train(model, {task(run): one.corpus.blocks(task(run), "train")}, config, {}, name, bar=bar)
+        if way == LORA:
+            lora.merge(model)
+        lm.save(model, one.corpus.tokenizer, folder / "model")
 
-    return run.stage(f"tuned-{name}", build, config, [run.corpus_stage, one.model_stage(name)], bar=bar,
-                     tokens=config.tokens)
+    return run.stage(f"tuned-{way}-{name}", build, [config, RANK if way == LORA else None],
+                     [one.corpus_stage, one.model_stage(name)], bar=bar, tokens=config.tokens)
 
 
 def prepare(run: Run) -> None:
@@ -123,16 +154,18 @@ def prepare(run: Run) -> None:
         for other, name in targets(one).values():
             other.train_models(name)
     length = settings(run, "full").tokens
-    arms = list(itertools.product(every, ARMS))
-    parallel.side_by_side(lambda job, bar: value_stage(*job, bar), arms, length * len(arms), "value networks")
-    models = [(one, *target) for one in every for target in targets(one).values()]
+    jobs = list(dict.fromkeys((one, arm, beside(one, target)) for one in every for target in targets(one)
+                              for arm in arms(target)))
+    parallel.side_by_side(lambda job, bar: value_stage(*job, bar), jobs, length * len(jobs), "value networks")
+    models = [(one, *targets(one)[target], way) for one in every for target in targets(one) if target != LATER
+              for way in ("full", LORA) if way == "full" or target in ADAPTED]
     parallel.side_by_side(lambda job, bar: tuned_stage(*job, bar), models, length * len(models), "fine-tuned targets")
 
 
 def table(run: Run) -> pd.DataFrame:
     """value_networks.csv: by language-model seed, target, method and domain: the loss (nats per token) of the target
     alone, with the method, and fine-tuned whole on the task; recovered: R on the task's domain, with a 95 % interval
-    over documents. Methods: every arm of ARMS, and `proxy`."""
+    over documents. Methods: the target's `arms`, PROXY where the vocabulary is the root's, and on some targets LORA."""
     if not possible(run):
         return pd.DataFrame(columns=COLUMNS)
     rows = []
@@ -145,23 +178,46 @@ def table(run: Run) -> pd.DataFrame:
 def _measured_stage(run: Run, target: str):
     """The rows of one target."""
     one, name = targets(run)[target]
-    made, full = {arm: value_stage(run, arm) for arm in ARMS}, tuned_stage(run, one, name)
     root = checkpoints.root(run)
-    first = tuned_stage(run, run, root)
+    made = {arm: value_stage(run, arm, beside(run, target)) for arm in arms(target)}
+    full, first = tuned_stage(run, one, name), tuned_stage(run, run, root)
+    more = {LORA: tuned_stage(run, one, name, LORA)} if target in ADAPTED else {}
 
     def build(folder):
-        models = [lm.load(path) for path in (one.model_folder(name), full.folder / "model", run.model_folder(root),
-                                             first.folder / "model")]
-        ways = ways_of(*models, {arm: value_network.load(stage.folder / "value") for arm, stage in made.items()})
-        rows = [row for domain in run.lineage.domains for row in _of_domain(run, ways, domain)]
+        def model(stage):
+            return lm.load(stage.folder / "model")
+
+        values = {arm: value_network.load(stage.folder / "model") for arm, stage in made.items()}
+        if target == VOCABULARY:
+            values = carried_over(run, one, values)
+        proxy = (model(run.model_stage(root)), model(first)) if target not in (LATER, VOCABULARY) else None
+        ways = ways_of(one.model(name), model(full), values, proxy, {way: model(stage) for way, stage in more.items()})
+        every = FEWER if target == VOCABULARY else 1
+        rows = [row for domain in run.lineage.domains
+                for row in _of_domain(one, ways, domain, domain == task(run), every)]
         tables.write(folder, rows, COLUMNS[2:])
 
-    return run.stage("value-losses", build, [target, checkpoints.TOKENS, run.lineage.domains, task(run)],
-                     [run.corpus_stage, one.model_stage(name), full, first, run.model_stage(root), *made.values()])
+    return run.stage("value-losses", build, [target, checkpoints.TOKENS, MAPPED, FEWER, run.lineage.domains, task(run)],
+                     [run.corpus_stage, one.corpus_stage, one.model_stage(name), full, first, run.model_stage(root),
+                      *made.values(), *more.values()])
 
 
-def ways_of(model, tuned, root, tuned_root, values: dict[str, Value]) -> dict[str, Callable]:
-    """{method: logits (batch, length, vocab) of tokens (batch, length)}; "alone" and "tuned" first."""
+def carried_over(run: Run, one: Run, values: dict[str, Value]) -> dict[str, vocabulary_map.Translated]:
+    """The value networks of `run` for models of the run `one`, which has another tokenizer; the two are aligned on
+    training text of every domain."""
+    own, texts = run.corpus.tokenizer, []
+    for domain in run.lineage.domains:
+        blocks = run.corpus.blocks(domain, "train")
+        texts += [own.decode(block[block != EOS]) for block in blocks[::max(1, len(blocks) // MAPPED)][:MAPPED]]
+    partner = vocabulary_map.partners(vocabulary_map.counts(texts, one.corpus.tokenizer, own))
+    return {arm: vocabulary_map.Translated(value, own, one.corpus.tokenizer, partner) for arm, value in values.items()}
+
+
+def ways_of(model, tuned, values: dict, proxy=None, others=None) -> dict[str, Callable]:
+    """{method: logits (batch, length, vocab) of tokens (batch, length)}; "alone" and "tuned" first.
+
+    values: value networks by arm; proxy: the root and the tuned root; others: models that stand for themselves.
+    """
     z = value_network.base_logits
 
     def added(value, tokens):
@@ -171,19 +227,22 @@ def ways_of(model, tuned, root, tuned_root, values: dict[str, Value]) -> dict[st
 
     ways = {"alone": lambda tokens: z(model, tokens), "tuned": lambda tokens: z(tuned, tokens)}
     ways |= {arm: lambda tokens, value=value: added(value, tokens) for arm, value in values.items()}
-    return ways | {PROXY: lambda tokens: z(model, tokens) + z(tuned_root, tokens) - z(root, tokens)}
+    ways |= {way: lambda tokens, one=one: z(one, tokens) for way, one in (others or {}).items()}
+    if proxy:
+        ways[PROXY] = lambda tokens: z(model, tokens) + z(proxy[1], tokens) - z(proxy[0], tokens)
+    return ways
 
 
-def _of_domain(run: Run, ways: dict[str, Callable], domain: str) -> list[dict]:
-    blocks, document = checkpoints.documents(run, domain)
+def _of_domain(run: Run, ways: dict[str, Callable], domain: str, is_task: bool, every: int = 1) -> list[dict]:
+    blocks, document = (one[::every] for one in checkpoints.documents(run, domain))
     sums, length = {name: summed(way, blocks) for name, way in ways.items()}, blocks.shape[1] - 1
     rows = []
     for name in list(ways)[2:]:
         three = np.array([sums["alone"], sums[name], sums["tuned"]])
         alone, after, tuned = three.sum(1) / (length * len(blocks))
-        row = dict(method=name, domain=domain, task=domain == task(run), alone_nats=alone, with_nats=after,
+        row = dict(method=name, domain=domain, task=is_task, alone_nats=alone, with_nats=after,
                    tuned_nats=tuned, recovered=np.nan, recovered_low=np.nan, recovered_high=np.nan)
-        if domain == task(run):
+        if is_task:
             drawn = checkpoints.resampled(three, document, length)
             row |= dict(recovered=recovered(*three.sum(1)), **dict(zip(
                 ("recovered_low", "recovered_high"), np.quantile(recovered(*drawn), [0.025, 0.975]), strict=True)))
@@ -209,44 +268,3 @@ def summed(way: Callable, blocks: np.ndarray, batch: int = 16) -> np.ndarray:
         loss = torch.nn.functional.cross_entropy(way(tokens[:, :-1]).transpose(1, 2), tokens[:, 1:], reduction="none")
         out.append(loss.sum(1))
     return torch.cat(out).double().numpy()
-
-
-# Answers ------------------------------------------------------------------------------------------------------------
-
-
-def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
-    """By target and method, R and the rise of the loss on other domains (nats per token), means over language-model
-    seeds with Student's 95 % interval."""
-    own = frame[frame["task"].astype(bool)]
-    rest = frame[~frame["task"].astype(bool)].assign(rise=lambda one: one["with_nats"] - one["alone_nats"])
-    rest = rest.groupby(["target", "method"])["rise"].mean()
-    rows = []
-    for (target, method), part in own.groupby(["target", "method"], sort=False):
-        low, mean, high = t_interval(part["recovered"].to_numpy())
-        rows.append(dict(target=target, method=method, recovered=mean, low=low, high=high,
-                         rise_elsewhere=rest.get((target, method), np.nan)))
-    return pd.DataFrame(rows, columns=["target", "method", "recovered", "low", "high", "rise_elsewhere"])
-
-
-def answer(frame: pd.DataFrame) -> str:
-    """What value networks recover on models that they never saw, beside their peers."""
-    if frame.empty:
-        return ""
-    found = over_seeds(frame).set_index(["method", "target"])["recovered"].unstack()
-    found = found[list(dict.fromkeys(frame["target"]))]  # in their order
-    own, away = found["the root itself"], found.drop(columns="the root itself").mean(axis=1)
-    sizes = [name for name in ("half the width", "an earlier state", "another seed") if name in found]
-    told = ", ".join(f"{name} {found.loc['residual', name]:.2f}" for name in found.columns)
-    norms = [arm for arm in ARMS if arm.startswith("residual_")]
-    fine = [arm for arm in norms if own[arm] - away[arm] < own["residual"] - away["residual"]
-            and away[arm] > away["residual"] - 0.02]
-    best = max(fine or norms, key=lambda arm: away[arm])
-    seeds = frame["model_seed"].nunique()
-    goal = (found.loc["residual", sizes] >= 0.5).all()
-    return (f"Of what full fine-tuning gains (R = 1) the residual value network recovers {told} (means of {seeds} seed"
-            f"{'s' if seeds > 1 else ''}); R of .5 on other sizes, seeds and states is {'met' if goal else 'missed'}. "
-            f"Mean R on models that it never saw: residual {away['residual']:.2f}, cascade {away['cascade']:.2f}, the "
-            f"authors' start with their norm {away['pretrained_1']:.2f}, proxy tuning {away[PROXY]:.2f}. With a norm "
-            f"of {ARMS[best][2]:g} it is {away[best]:.2f}, {own[best] - away[best]:.2f} below that on the root "
-            f"({own['residual'] - away['residual']:.2f} without): the goal, a norm that narrows this gap and costs at "
-            f"most .02, is {'met' if fine else 'missed'}.")
