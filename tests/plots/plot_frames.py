@@ -11,6 +11,7 @@ from unifeat.plots import agreement
 from unifeat.plots.checkpoints import FORMATS
 from unifeat.plots.functional import VERDICTS
 from unifeat.plots.merge_search import METHODS, RULES
+from unifeat.plots.value_networks import METHODS as VALUES
 from unifeat.support.theme import Look, theme
 
 NOTE = "lineage of the tests; corpora: embedded stand-ins; text of comparison 131 k tokens, 1,024 blocks per domain"
@@ -227,6 +228,26 @@ def searches(look):
     rates = [dict(rule=rule, f=f, cr=cr, dev=4.2 + f * cr, test=4.3 + f * cr)
              for rule in ("paper", "code") for f in (0.2, 0.5, 0.8) for cr in (0.1, 0.5, 0.9)]
     return pd.DataFrame(rows), pd.DataFrame(grown), pd.DataFrame(rates)
+
+
+def carried():
+    """value_networks.csv, value_means.csv, value_norms.csv, value_differences.csv and value_features.csv, in short."""
+    rows, inside, shares = [], [], []
+    for at, (method, seed) in enumerate(product(VALUES, range(3))):
+        for target in ("the root itself", "half the width"):
+            rows += [dict(model_seed=seed, target=target, method=method, domain=domain, task=domain == "x",
+                          alone_nats=4.0, with_nats=3.4, tuned_nats=3.0, recovered=0.6 if domain == "x" else np.nan,
+                          recovered_low=0.5, recovered_high=0.7) for domain in "xy"]
+        inside += [dict(model_seed=seed, method=method, bin=number, true=number - 1.0, value=0.5 * number + at / 50)
+                   for number in range(3)]
+    for seed, parent, child in product(range(3), ("base", "tuned"), ("value", "value_1", "value_pretrained")):
+        shares.append(dict(model_seed=seed, parent=parent, child=child, features="all", side="child", observed=0.4,
+                           ci_low=0.35, ci_high=0.45, ceiling=0.6, null=0.1, null_untrained=0.05))
+    means = [dict(target=target, method=method, recovered=0.6, rise_elsewhere=0.2)
+             for target, method in product(("the root itself", "half the width"), VALUES)]
+    norms = [dict(norm=norm, where=where, recovered=0.9 - at / 10, low=0.6, high=1.0)
+             for where in ("seen", "unseen") for at, norm in enumerate((0.0, 0.1, 1.0, 10.0))]
+    return [pd.DataFrame(one) for one in (rows, means, norms, inside, shares)]
 
 
 def merges_kept(look, count=6):

@@ -7,6 +7,7 @@ from matplotlib.colors import to_hex
 from plot_frames import (
     SHAPES,
     arms,
+    carried,
     changed,
     checkpoints,
     controls,
@@ -281,6 +282,19 @@ def test_searches_are_drawn_against_the_midpoint_of_their_own_seed():
     assert any(line.get_xdata() == pytest.approx(apart.to_numpy()) for line in panel.lines
                if len(line.get_xdata()) == 3)
     assert isinstance(plots.merge_search(frame[:0], evolution, rates, None, DIAMOND), plots.LeftOut)
+
+
+def test_value_networks_are_drawn_by_target_and_from_inside():
+    frame, means, norms, inside, shares = carried()
+    fig = plots.value_networks(frame, means)
+    assert not faults(fig) and {"half the width", "LoRA on the target"} <= set(read(fig).split("\n"))
+    assert any(line.get_xdata() == pytest.approx([0.6]) for line in fig.axes[0].lines if len(line.get_xdata()) == 1)
+    fig = plots.value_details(norms, inside, shares)
+    assert not faults(fig) and "the fine-tuned root" in read(fig)
+    seen = next(line for line in fig.axes[0].lines if line.get_marker() == "o")
+    assert seen.get_ydata() == pytest.approx([0.9, 0.8, 0.7, 0.6])
+    assert any(line.get_ydata() == pytest.approx([40]) for line in fig.axes[2].lines)
+    assert isinstance(plots.value_details(norms[:0], inside, shares), plots.LeftOut)
 
 
 def test_what_merges_keep_and_lose_is_drawn():

@@ -7,7 +7,7 @@ import torch
 
 from unifeat import lm
 from unifeat.lm import value_network
-from unifeat.studies import checkpoints, value_networks
+from unifeat.studies import checkpoints, value_answers, value_networks
 
 
 def test_every_way_of_measuring_is_the_losses_of_the_models(along):
@@ -46,21 +46,21 @@ def frame(**recovered):
 
 
 def test_means_over_seeds_by_hand():
-    found = value_networks.over_seeds(frame()).set_index(["target", "method"])
+    found = value_answers.over_seeds(frame()).set_index(["target", "method"])
     row = found.loc[("the root itself", "residual")]
     assert row["recovered"] == pytest.approx(0.81) and row["rise_elsewhere"] == pytest.approx(0.3)
     assert row["high"] - row["low"] == pytest.approx(2 * 4.303 * 0.01 / np.sqrt(3), rel=1e-3)
 
 
 def test_the_answer_says_which_goal_is_met():
-    said = value_networks.answer(frame(residual_1=0.7, proxy=0.9))
+    said = value_answers.answer(frame(residual_1=0.7, proxy=0.9))
     assert "the root itself 0.81, an earlier state 0.56, another seed 0.51" in said and "states is met" in said
     assert "proxy tuning 0.91" in said and "With a norm of 1 it is 0.71, 0.00 below" in said
     assert "(0.28 without)" in said and "at most .02, is met" in said
     worse = {arm: 0.3 for arm in value_networks.ARMS if arm.startswith("residual_")}
-    assert "at most .02, is missed" in value_networks.answer(frame(**worse))
-    assert "states is missed" in value_networks.answer(frame(residual=0.4))
-    assert value_networks.answer(frame()[:0]) == ""
+    assert "at most .02, is missed" in value_answers.answer(frame(**worse))
+    assert "states is missed" in value_answers.answer(frame(residual=0.4))
+    assert value_answers.answer(frame()[:0]) == ""
 
 
 def test_recovered_is_a_share_of_the_gain():

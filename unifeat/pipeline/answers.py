@@ -163,6 +163,11 @@ def _dose(table: Callable, lineage: Lineage) -> str:
 
 
 @_studied
+def _value_networks(table: Callable, lineage: Lineage) -> str:
+    return value_answers.answer(table("value_networks"))
+
+
+@_studied
 def _real_model(table: Callable, lineage: Lineage) -> str:
     return real_model.answer(table("real_model"), real_model.lineage().theme)
 
@@ -179,5 +184,5 @@ def _held_out(models: pd.DataFrame, column: str) -> pd.Series:
 
 ANSWERS = {"01": _corpora, "02": _base, "03": _fine_tuning, "04": _merging, "05": _saes, "06": _flow, "07": _cases,
            "08": _explanations, "09": _controls, "10": _verdicts, "11": _dose,
-           "13": _all_said(checkpoint_answers), "14": _all_said(merge_answers), "15": _all_said(value_answers),
+           "13": _all_said(checkpoint_answers), "14": _all_said(merge_answers), "15": _value_networks,
            "20": _real_model, "21": _ancestry}

@@ -71,11 +71,6 @@ FIGURES = {  # in the order of the page: title, caption
     "value_networks": ("Fine-tuning carried over",
         "What a value network, trained beside the root alone, recovers of full fine-tuning on each model: 0 is the "
         "model alone, 1 the model fine-tuned whole on the same text. Right: what it costs on the other domains."),
-    "value_details": ("Value networks from inside",
-        "Left: what is recovered against the weight of the norm, on the root that the value network saw and on models "
-        "that it did not; bars are intervals over seeds of the language models. Middle: the logits it adds against "
-        "what fine-tuning changes, both without their mean over the vocabulary. Right: its features with a partner in "
-        "the root and in the fine-tuned root; a bar per seed is the interval over documents."),
     "real_model": ("A model that nobody here made",
         "What a released model, read from a GGUF file, shares with two children that are fine-tuned from it (filled) "
         "and with two models in which nothing of meaning changed (hollow), at two places of its middle layer. Ceilings "

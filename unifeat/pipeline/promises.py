@@ -42,15 +42,10 @@ STUDIES = {  # `studies` runs these: figures, and tables with their columns
                       "novel_floor",
         "merge_losses": "merge,method,domain,loss_nats,accuracy",
     }),
-    "15_value_networks": (("value_networks", "value_details"), {
+    "15_value_networks": (("value_networks",), {
         "value_networks": "model_seed,target,method,domain,task,alone_nats,with_nats,tuned_nats,recovered,"
                           "recovered_low,recovered_high",
         "value_means": "target,method,recovered,low,high,rise_elsewhere",
-        "value_norms": "norm,where,recovered,low,high",
-        "value_differences": "model_seed,method,bin,true,value,value_low,value_high,r,length",
-        "value_features": "model_seed,parent,child,features,side,observed,ci_low,ci_high,ceiling,ceiling_low,"
-                          "ceiling_high,null,excess,excess_low,excess_high,null_untrained",
-        "value_swaps": "model_seed,sae_model,model,seed,l0,fvu",
     }),
     "20_real_model": (("real_model",), {
         "real_model": "hook,parent,model,trained,rise_own,rise_other,weight_distance,neuron_r,features,side,observed,"

@@ -73,10 +73,12 @@ def _studies(folder: Path) -> list[str]:
         return []
     said = (dose.answer(tables["dose"]), dose.answer_zero(tables["dose_zero"]), ancestry.answer(tables["ancestry"]),
             ancestry.answer_changes(tables["nulls"]), replicates.answer(tables["replicates"]))
-    for answers_ in (checkpoint_answers, merge_answers, value_answers):
+    for answers_ in (checkpoint_answers, merge_answers):
         found = [parts.table(folder, name) for name in answers_.TABLES]
         if found[0] is not None:
             said += (*answers_.said(*found),)
+    if (carried := parts.table(folder, "value_networks")) is not None:
+        said += (value_answers.answer(carried),)
     if (real := parts.table(folder, "real_model")) is not None:
         said += (real_model.answer(real, real_model.lineage().theme),)
     return ["Written by `make studies` (notebooks 11, 13, 14, 15, 20 and 21): SAEs with less training and two seeds, "

@@ -92,7 +92,7 @@ STUDIES = {
         "model_seed": "what was added to the seeds of all models",
         "target": "the model to which the logits are added",
         "method": "the value network (scheme or start, and the norm's weight), or `proxy`: the fine-tuned root's "
-                  "logits minus the root's; or `lora`: low-rank adapters on the target itself",
+                  "logits minus the root's",
         "domain, task": "the text, and whether the value network learned it",
         "alone_nats, with_nats, tuned_nats": "loss of the target alone, with the method, and fine-tuned whole",
         "recovered, recovered_low, recovered_high": "the share of full fine-tuning's gain, and its interval"}),
@@ -101,28 +101,6 @@ STUDIES = {
         "target, method": "as in `value_networks.csv`",
         "recovered, low, high": "the share of full fine-tuning's gain, and its interval",
         "rise_elsewhere": "rise of the loss on the other domains, nats per token"}),
-    "value_norms": ("One row per weight of the norm, on the root and on models that the value network never saw: means "
-                    "over language-model seeds, with Student's 95 % interval.", {
-        "norm": "the weight of ||z_D||_1 / V in the loss",
-        "where": "`seen`: the root; `unseen`: the mean over models that all methods were added to",
-        "recovered, low, high": "the share of full fine-tuning's gain, and its interval"}),
-    "value_differences": ("One row per language-model seed, value network and bin of the true difference, on held-out "
-                          "text of the task.", {
-        "model_seed, method": "as in `value_networks.csv`",
-        "bin, true": "the bin (of equal size), and the mean of z_tuned - z_root there",
-        "value, value_low, value_high": "mean, 10 % and 90 % point of the value network's logits there",
-        "r, length": "Pearson's r of the two over all bins, and the length of the one as a share of the other's"}),
-    "value_features": ("One row per language-model seed, pair of models, set of features and side: shares one to one. "
-                       "Intervals are over documents.", {
-        "model_seed": "as in `value_networks.csv`",
-        "parent, child": "the root or the fine-tuned root; the fine-tuned root or a value network (without a norm, "
-                         "with norm 1, and of the authors' start)",
-        "features, side, null_untrained": "as in `persistence.csv`"}),
-    "value_swaps": ("One row per language-model seed, SAE and value network whose activations it reads.", {
-        "model_seed": "as in `value_networks.csv`",
-        "sae_model, seed": "the model of the SAE, and the SAE's seed",
-        "model": "the value network",
-        "l0, fvu": "mean number of active latents, and fraction of variance unexplained"}),
     "merge_search": ("One row per language-model seed, method, half of the held-out text and domain.", {
         "model_seed": "what was added to the seeds of all models",
         "method": "how the merge was found: `best_single` of root and children; `mean` and `slerp_half` of the "

@@ -8,7 +8,6 @@ from unifeat.studies.value_features import ARMS as NETWORKS
 from unifeat.studies.value_features import TUNED
 from unifeat.studies.value_networks import ARMS, EARLIER, LATER, LORA, PROXY, ROOT, VOCABULARY
 
-TABLES = ("value_networks", "value_differences", "value_features", "value_swaps")
 MEANS = ["target", "method", "recovered", "low", "high", "rise_elsewhere"]
 NORMS = ["norm", "where", "recovered", "low", "high"]
 GATED = ("half the width", EARLIER, LATER, "another seed")
@@ -45,11 +44,6 @@ def by_norm(frame: pd.DataFrame) -> pd.DataFrame:
                 low, mean, high = t_interval(each.to_numpy())
                 rows.append(dict(norm=ARMS[arm][2], where=where, recovered=mean, low=low, high=high))
     return pd.DataFrame(rows, columns=NORMS)
-
-
-def said(frame: pd.DataFrame, differences: pd.DataFrame, features: pd.DataFrame, swaps: pd.DataFrame) -> list[str]:
-    """The sentences of the notebook's answer, one a table."""
-    return [one for one in (answer(frame), answer_differences(differences), answer_features(features, swaps)) if one]
 
 
 def answer(frame: pd.DataFrame) -> str:
