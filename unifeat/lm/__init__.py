@@ -4,7 +4,8 @@ Start with `load(folder)` (any causal model in Hugging Face layout) or `build(se
 `evaluate(model, blocks)` for losses and `activations(model, tokens, hook)` for what an SAE reads. `training.train`
 trains, `logit_lens` goes from a hook point to the logits, `ngram` is the baseline, a mixture of Kneser-Ney models,
 `nulls` are changes that should change no feature. `value_network` adds the logits of a small model to those of a frozen
-one, `value_logits` does so in `generate`. `plain` states the fast kernels as formulas.
+one, `value_logits` does so in `generate`, `vocabulary_map` carries them to another vocabulary; `lora` is low-rank
+adaptation. `plain` states the fast kernels as formulas.
 """
 
 from unifeat.lm.attention import kernel

@@ -94,7 +94,7 @@ def check(base, value: Value) -> None:
     mine, theirs = value.vocab, base.config.vocab_size
     if mine != theirs:
         raise ModelError(f"The value network has {mine} tokens and the model {theirs}; use it on models of its own "
-                         "tokenizer, or carry it over by vocabulary_map.translated (--map on the command line).")
+                         "tokenizer, or carry it over by vocabulary_map.translated.")
 
 
 def loss_of(base_logits: torch.Tensor, delta: torch.Tensor, targets: torch.Tensor, weight: float) -> torch.Tensor:

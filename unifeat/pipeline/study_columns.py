@@ -92,7 +92,7 @@ STUDIES = {
         "model_seed": "what was added to the seeds of all models",
         "target": "the model to which the logits are added",
         "method": "the value network (scheme or start, and the norm's weight), or `proxy`: the fine-tuned root's "
-                  "logits minus the root's",
+                  "logits minus the root's; or `lora`: low-rank adapters on the target itself",
         "domain, task": "the text, and whether the value network learned it",
         "alone_nats, with_nats, tuned_nats": "loss of the target alone, with the method, and fine-tuned whole",
         "recovered, recovered_low, recovered_high": "the share of full fine-tuning's gain, and its interval"}),

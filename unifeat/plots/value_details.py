@@ -10,7 +10,7 @@ from unifeat.plots.value_networks import METHODS, NONE
 
 SHOWN = ("residual", "residual_1", "cascade", "pretrained_1")  # of METHODS
 NETWORKS = {"value": "residual", "value_1": "residual_1", "value_pretrained": "pretrained_1"}
-WHERE = {"seen": ("the root, which it saw", "#0072B2", "o"), "unseen": ("models it never saw", "#E69F00", "s")}
+WHERE = {"seen": ("the root, which it saw", "#222222", "o"), "unseen": ("models it never saw", "#009E73", "s")}
 
 
 @styled
