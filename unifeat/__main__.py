@@ -3,7 +3,7 @@
 `track` compares two models or SAEs and writes one page. In a clone of the repository, `figures`, `controls` and
 `studies` run the notebooks; `strip` refreshes the committed ones; `explorer` writes its page alone; `verify` and `gc`
 look after the store of results; `export` writes a finished run's models and SAEs for other libraries, `push` sends such
-a folder to the hub, `merge` makes a model from a mergekit file.
+a folder to the hub, `merge` makes a model from a mergekit file, `value` trains a value network and adds it to a model.
 """
 
 import argparse
@@ -62,6 +62,8 @@ def _terminable():
 
 
 def _parser() -> argparse.ArgumentParser:
+    from unifeat.pipeline.value_command import arguments as value_arguments
+
     parser = argparse.ArgumentParser(prog="unifeat", description=__doc__)
     adding = parser.add_subparsers(dest="command", required=True)
 
@@ -100,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
               "merge models as a mergekit file says (linear, slerp, task_arithmetic, ties, dare_linear)")
     mix.add_argument("recipe", type=Path, help="mergekit's YAML")
     mix.add_argument("--to", required=True, type=Path, metavar="FOLDER", help="a new folder")
+    value_arguments(adding.add_parser("value", help="fine-tuning in logit space: train a value network, or apply one"))
     up = add("push", commands.push, "upload an exported folder to the Hugging Face hub, privately")
     up.add_argument("folder", type=Path)
     up.add_argument("repo_id", help="owner/name on the hub")
