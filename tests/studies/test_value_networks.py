@@ -13,11 +13,11 @@ from unifeat.studies import checkpoints, value_answers, value_networks
 def test_every_way_of_measuring_is_the_losses_of_the_models(along):
     root, tuned = along.model("base"), along.model("lua")
     value = value_network.start(root)
-    ways = value_networks.ways_of(root, tuned, root, tuned, {"residual": value})
+    ways = value_networks.ways_of(root, tuned, {"residual": value}, (root, tuned), {"lora": tuned})
     blocks, _ = checkpoints.documents(along, "lua")
     size = len(blocks) * (blocks.shape[1] - 1)
     found = {name: value_networks.summed(way, blocks).sum() / size for name, way in ways.items()}
-    for name, model in (("alone", root), ("residual", root), ("tuned", tuned), ("proxy", tuned)):
+    for name, model in (("alone", root), ("residual", root), ("tuned", tuned), ("proxy", tuned), ("lora", tuned)):
         assert found[name] == pytest.approx(lm.evaluate(model, blocks)["loss_nats"], rel=1e-4), name
     head = value.network.get_output_embeddings()
     head.weight.data = torch.randn(head.weight.shape)
@@ -28,7 +28,10 @@ def test_every_way_of_measuring_is_the_losses_of_the_models(along):
 def test_targets_are_models_that_the_value_network_never_saw(along):
     found = value_networks.targets(along)
     assert list(found) == ["the root itself", "an earlier state", "another child", "the merge", "half the width",
-                           "another seed"]
+                           "another seed", "a later state", "another vocabulary"]
+    later, vocabulary = value_networks.LATER, value_networks.VOCABULARY
+    assert value_networks.beside(along, later) == "base-8" and value_networks.arms(later) == value_networks.SOME
+    assert len(found[vocabulary][0].corpus.tokenizer) == value_networks.FEWEST < len(along.corpus.tokenizer)
     assert found["an earlier state"][1] == "base-8" and value_networks.task(along) == "lua"
     assert found["another child"][1] == "stories" and found["the merge"][1] == "merged"
 

@@ -23,6 +23,8 @@ RULES = dict(slerp=merging.slerp, lerp=merging.lerp)
 class Models(Texts):
     """The stages that make language models."""
 
+    made: dict = dataclasses.field(default_factory=dict)  # results of a study that hold models of the lineage, by name
+
     def train_models(self, *names: str) -> None:
         """Make models (all) ready, those of one layer of the lineage side by side."""
         for layer in self.lineage.layers:
@@ -36,6 +38,8 @@ class Models(Texts):
     @lru_cache  # noqa: B019 - a Run lives as long as its notebook
     def model_stage(self, name: str, bar=None):
         """The result that holds a model and the log of its losses."""
+        if name in self.made:
+            return self.made[name]
         one, tokens = self.lineage.models[name], self.lineage.evaluation.tokens
         above, inputs = [self.model_stage(other) for other in one.needs if not one.checkpoint], [self.corpus_stage]
 

@@ -57,7 +57,7 @@ def centred(z: torch.Tensor) -> np.ndarray:
 def binned(true: np.ndarray, value: np.ndarray, bins: int = BINS) -> list[dict]:
     """Rows, as `differences` says, of z_D against the true difference.
 
-    >>> [row["value"] for row in binned(np.arange(4.0), 2 * np.arange(4.0), 2)]
+    >>> [row["value"].item() for row in binned(np.arange(4.0), 2 * np.arange(4.0), 2)]
     [1.0, 5.0]
     """
     same = dict(r=np.corrcoef(true, value)[0, 1], length=np.linalg.norm(value) / np.linalg.norm(true))

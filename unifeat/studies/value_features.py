@@ -4,8 +4,8 @@ The model that is steered does not change: what is new in a steered model lies i
 length and the two seeds of the controls'; all read one common text.
 """
 
+import dataclasses
 import itertools
-from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -23,23 +23,12 @@ COLUMNS = ["model_seed", "parent", "child", *dose.SHARE, "null_untrained"]
 SWAPS = ["model_seed", "sae_model", "model", "seed", "l0", "fvu"]
 
 
-@dataclass(frozen=True, eq=False)
-class Beside(Run):
-    """A run with models of other stages, `made`, beside its lineage's."""
-
-    made: dict = field(default_factory=dict)
-
-    def model_stage(self, name: str, bar=None):
-        """The result that holds a model: one of `made`, or the lineage's."""
-        return self.made[name] if name in self.made else Run.model_stage(self, name, bar)
-
-
 def with_values(run: Run) -> Run:
     """The run with the tuned root and the value networks of ARMS as children of the root, and two SAEs a model."""
     root = checkpoints.root(run)
     made = {TUNED: tuned_stage(run, run, root)} | {name: value_stage(run, arm, root) for name, arm in ARMS.items()}
-    one = variants.pair(variants.with_models(run, **{name: Member(label=name, parent=root) for name in made}))
-    return Beside(**{name: getattr(one, name) for name in one.__dataclass_fields__}, made=made)
+    members = {name: Member(label=name, parent=root) for name in made}
+    return dataclasses.replace(variants.pair(variants.with_models(run, **members)), made=made)
 
 
 def edges(run: Run) -> list[tuple[str, str]]:
