@@ -23,8 +23,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of both commands."""
     adding = parser.add_subparsers(dest="step", required=True)
     make = adding.add_parser("train", help="train a value network beside a frozen model")
-    make.add_argument("base", type=Path, help="the model beside which it learns, in Hugging Face layout")
-    make.add_argument("--start", type=Path, help="the model that it begins as (default: the base); smaller is faster")
+    make.add_argument("frozen", type=Path, help="the model beside which it learns, in Hugging Face layout")
+    make.add_argument("--start", type=Path, help="the model that it begins as (default: that one); smaller is faster")
     make.add_argument("--to", required=True, type=Path, metavar="FOLDER", help="a new folder")
     make.add_argument("--scheme", default="residual", choices=value_network.SCHEMES)
     make.add_argument("--head", default="zero", choices=value_network.STARTS, help="of zeros (default), or as it is")
@@ -55,12 +55,12 @@ def train(options: argparse.Namespace) -> int:
         raise ModelError(f"{options.to} is not empty; name a new folder, so that nothing of yours is overwritten.")
     if options.lr <= 0 or options.batch < 1 or options.tokens < 0:
         raise ModelError(f"--lr {options.lr}, --batch {options.batch} and --tokens {options.tokens} must be above 0.")
-    base, begin = lm.load(options.base), lm.load(options.start or options.base)
-    if options.start and not tokenizers.alike(options.base, options.start):
-        raise ModelError(f"{options.start} has another tokenizer than {options.base}; begin from a model of the same "
+    base, begin = lm.load(options.frozen), lm.load(options.start or options.frozen)
+    if options.start and not tokenizers.alike(options.frozen, options.start):
+        raise ModelError(f"{options.start} has another tokenizer than {options.frozen}; begin from a model of the same "
                          "one.")
     value = value_network.start(begin, options.scheme, options.head)
-    tokenizer = tokenizers.read(options.base)
+    tokenizer = tokenizers.read(options.frozen)
     size = min(options.context, context(base), context(begin))
     blocks = _blocks(tokenizer, _texts(options.text), size, options.text, least=2)
     held = blocks[::HELD_OUT]
@@ -69,7 +69,7 @@ def train(options: argparse.Namespace) -> int:
     config = Training(tokens=tokens, batch=options.batch, lr=options.lr, final_lr=0.02, warmup=10, weight_decay=0.1,
                       beta2=0.98, clip=1.0, evaluations=0, seed=options.seed, text=("text",), weights=(1.0,))
     value_network.train(base, value, {"text": blocks}, config, options.norm)
-    value_network.save(value, tokenizer, options.to, f"Trained beside {options.base.name} on {options.text.name}: "
+    value_network.save(value, tokenizer, options.to, f"Trained beside {options.frozen.name} on {options.text.name}: "
                        f"{tokens:,} tokens, norm {options.norm:g}.")
     print(f"{options.to} holds a value network ({options.scheme}). {_losses(base, value, held)}")
     return 0
