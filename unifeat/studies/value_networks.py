@@ -39,7 +39,7 @@ FEWEST = 280  # tokens of a vocabulary: 256 bytes and some
 MAPPED = 100  # blocks per domain whose two tokenisations are aligned
 FEWER = 4  # of so many blocks one is measured with another vocabulary, where every prefix is read anew
 LENGTH = 3  # of every training, as a multiple of studies.tune_tokens
-RATES = dict(value=30.0, full=10.0, lora=100.0)  # times the child's learning rate
+RATES = dict(value=30.0, full=10.0, lora=20.0)  # times the child's learning rate
 COLUMNS = ["model_seed", "target", "method", "domain", "task", "alone_nats", "with_nats", "tuned_nats", "recovered",
            "recovered_low", "recovered_high"]
 
